@@ -16,6 +16,7 @@ from config.schema import PathLimits, Settings, Shaping, TenantShaping
 from config.shaping_origin import LIMITS, ShapingOrigins
 from mta.admin.backoffs import MAX_DESTINATIONS, sites_of
 from mta.admin.errors import InvalidValue
+from mta.admin.warmup import WarmupState, state_of
 from mta.delivery.egress.actions import ActionsInForce
 from mta.delivery.egress.paths import PathShaping
 from mta.delivery.egress.pools import SourcePools
@@ -78,17 +79,6 @@ class PathHindrance:
     until: datetime
     reason: str
     action: ShapingAction | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class WarmingUp:
-    """The day of a source that warms up."""
-
-    day: int
-    days: int
-    used: int
-    planned: int
-    paused: str
 
 
 async def site_of_domain(settings: Settings, domain: str) -> SiteName:
@@ -214,12 +204,7 @@ def hindrances(source: str, site: str, now: SiteNow, domain: str | None = None) 
     ]
 
 
-def warming_up(plan: WarmupPlan, now: SiteNow) -> WarmingUp | None:
+def warming_up(plan: WarmupPlan, now: SiteNow) -> WarmupState | None:
     """Return where a source is on its curve today, None if it has warmed up."""
-    today, last = datetime.now(UTC).date(), now.warmup.get(plan.source)
-    day = last if last and last.day == today else None
-    step = day.step if day else plan.step_on(today, last)
-    planned = plan.planned(step)
-    if planned is None:
-        return None
-    return WarmingUp(step + 1, len(plan.daily), day.used if day else 0, planned, (day.paused or "") if day else "")
+    state = state_of(plan, now.warmup.get(plan.source))
+    return None if state.planned is None else state

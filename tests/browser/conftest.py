@@ -26,7 +26,7 @@ from policy.reputation.complaint import Complaint, Source
 from tests.browser.chromium import Visitor, chromium, visitor
 from tests.conftest import new_database
 from tests.unit.mta.store.make import accepted, failed, put, result
-from tests.unit.mta.web.pages.rig import Site, open_site
+from tests.unit.mta.web.pages.rig import WARMING, Site, open_site
 
 LONG = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft mbH"
 LIST = "Fahrplanänderungsbenachrichtigungen"
@@ -58,7 +58,7 @@ async def site(module_database: str, tmp_path_factory: pytest.TempPathFactory) -
     store = await Store.open(module_database, DatabaseSettings(), secrets)
     try:
         await store.lease.register()
-        async with open_site(store, secrets, tmp_path_factory.mktemp("data")) as opened:
+        async with open_site(store, secrets, tmp_path_factory.mktemp("data"), **WARMING) as opened:
             opened.url = opened.url.replace("127.0.0.1", "localhost")  # passkeys need a host name
             await _fill(opened)
             yield opened
@@ -108,6 +108,7 @@ async def _fill(site: Site) -> None:
     site.known = {
         "id": format_id(held.message.id), "lost": format_id(lost.message_id), "case": str(case), "mailing": mailing.id,
         "number": str(action.id), "name": "schifffahrt", "address": "rita@inbox.example", "domain": "shop.example",
+        "source": "new", "provider": "gmail",
     }  # fmt: skip
 
 

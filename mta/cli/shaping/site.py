@@ -155,7 +155,7 @@ def _warming(plan: WarmupPlan, now: SiteNow | None) -> Iterator[tuple[str, str]]
     elif today := warming_up(plan, now):
         paused = f"; paused: {today.paused}" if today.paused else ""
         sent = f"{today.used} of {today.planned} recipients sent today"
-        yield f"  warms up, day {today.day} of {today.days}: {sent}{paused}", "yellow"
+        yield f"  warms up, day {today.step + 1} of {len(plan.daily)}: {sent}{paused}", "yellow"
 
 
 def _tell_now(now: SiteNow) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Delivery: why mail to a destination is as fast as it is, sources and their warm-up, shaping actions, breakers."""
+"""Delivery: why mail to a destination is as fast as it is, shaping actions, breakers."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from config.schema import Settings
 from mta.admin import breakers, shaping, sites
 from mta.admin.errors import InvalidValue
 from mta.admin.sites import ExplainedPath, SiteName, SiteNow
-from mta.delivery.egress.pools import SourcePools
-from mta.delivery.egress.warmup import WarmupPlans
 from mta.mail.address import AddressError, parse_domain
 from mta.mail.identity import format_id
 from mta.mail.shaping_action import ActionScope, ShapingAction
@@ -238,58 +235,3 @@ async def reset(page: PageRequest) -> Answer:
     """Reset a breaker."""
     done = await breakers.cancel(page.context, page.path_text("name"), reason=page.text("reason"))
     return Redirect("/breakers", f"Breaker reset; {done.released} recipients released.")
-
-
-# sources
-
-
-@routes.get("/sources", "shaping:read", operator=True)
-async def sources(page: PageRequest) -> Answer:
-    """Show the sources with what their last checks found, and how far each has warmed up."""
-    settings, store = page.context.settings, page.context.store
-    pools = SourcePools(settings.egress)
-    checks = await store.source_checks.list()
-    shown = [
-        {
-            "source": each,
-            "ehlo": each.ehlo or settings.egress.ehlo or settings.server.hostname,
-            "pools": ", ".join(sorted(pools.of_source(each.name))) or "none",
-            "checks": [one for one in checks if (one.source, one.address) == (each.name, each.address)],
-        }
-        for each in pools.sources
-    ]
-    table = await _warmup(page, settings, pools)
-    if tables.wants_csv(page):
-        return table.to_csv("warmup")
-    return PageView("sources.html", "Sources and warm-up", {"sources": shown, "warmup": table})
-
-
-async def _warmup(page: PageRequest, settings: Settings, pools: SourcePools) -> PageTable:
-    known = {(day.source, day.provider): day for day in await page.context.store.warmup_days.latest()}
-    today = datetime.now(UTC).date()
-    titles = tables.columns(
-        source="Source", provider="Provider", day=("Day", "number"), planned=("Planned today", "number"),
-        sent=("Sent", "number"), good=("Good", "number"), bad=("Bad", "number"), state="State",
-    )  # fmt: skip
-    rows = []
-    for plan in sorted(WarmupPlans(settings.shaping, pools).all(), key=lambda each: (each.source, each.provider)):
-        last = known.get((plan.source, plan.provider))
-        day = last if last and last.day == today else None
-        step = day.step if day else plan.step_on(today, last)
-        planned = plan.planned(step)
-        state, tone = ("warm", "ok") if planned is None else ("warming up", "info") if day else ("no mail today", "")
-        if day and day.paused:
-            state, tone = f"paused: {day.paused}", "warn"
-        rows.append(
-            [
-                tables.text(plan.source),
-                tables.text(plan.provider),
-                Cell("-" if planned is None else f"{step + 1} of {len(plan.daily)}", sort=step),
-                tables.text("all") if planned is None else tables.number(planned),
-                tables.number(day.used if day else 0),
-                tables.number(day.good if day else 0),
-                tables.number(day.bad if day else 0),
-                tables.badge(state, tone),
-            ]
-        )
-    return PageTable.sorted(page, "Warm-up", titles, rows, empty="No source warms up by a curve.")

@@ -17,6 +17,7 @@ from mta.web.pages import (
     queue_pages,
     sender_pages,
     service_pages,
+    source_pages,
     suppression_pages,
     tool_pages,
 )
@@ -33,6 +34,7 @@ SUBJECTS = (
     complaint_pages,
     consent_pages,
     delivery_pages,
+    source_pages,
     mailing_pages,
     tool_pages,
     service_pages,

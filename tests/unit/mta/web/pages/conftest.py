@@ -11,7 +11,7 @@ from config.schema import DatabaseSettings
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from tests.conftest import new_database
-from tests.unit.mta.web.pages.rig import Site, open_site
+from tests.unit.mta.web.pages.rig import WARMING, Site, open_site
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ async def site(module_database: str, tmp_path_factory: pytest.TempPathFactory) -
     store = await Store.open(module_database, DatabaseSettings(), secrets)
     try:
         await store.lease.register()
-        async with open_site(store, secrets, tmp_path_factory.mktemp("data")) as opened:
+        async with open_site(store, secrets, tmp_path_factory.mktemp("data"), **WARMING) as opened:
             yield opened
     finally:
         await store.close()

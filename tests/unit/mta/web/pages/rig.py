@@ -30,6 +30,15 @@ from mta.web.readiness import ServiceReadiness
 from mta.web.server import HttpServer
 from policy.accounts.account import AccountStatus
 
+# A source that warms up, on this machine: mail to receivers of tests can leave from it.
+WARMING: dict[str, Any] = {
+    "egress": {"sources": [{"name": "new", "address": "127.0.0.1"}]},
+    "shaping": {
+        "curves": [{"name": "slow", "daily": [10, 20, 40]}],
+        "warmup": [{"source": "new", "provider": "gmail", "curve": "slow"}],
+    },
+}
+
 
 class _Forms(HTMLParser):
     """Collects the forms of a page: action, and the values of its fields."""
