@@ -13,7 +13,9 @@ from playwright.async_api import Browser
 
 from bench import programs
 from config.schema import DatabaseSettings
-from mta.admin import complaints, shaping, users
+from mta.admin import complaints, shaping, users, webhooks
+from mta.admin.senders import keys
+from mta.dkim.keys import Algorithm
 from mta.mail.hold import Hold, HoldSource
 from mta.mail.identity import format_id
 from mta.mail.shaping_action import ActionScope
@@ -105,10 +107,12 @@ async def _fill(site: Site) -> None:
     )
     address = held.message.envelope.recipients[0].address
     await store.suppressions.add(shop.id, address, Reason.MANUAL, detail=f"by phone {LONG}", topic="other")
+    await keys.create(site.context, "shop.example", [Algorithm.RSA], "s2026")
+    webhook, _ = await webhooks.add(site.context, "shop", "https://hooks.example.net/" + "aufträge/" * 8)
     site.known = {
         "id": format_id(held.message.id), "lost": format_id(lost.message_id), "case": str(case), "mailing": mailing.id,
         "number": str(action.id), "name": "schifffahrt", "address": "rita@inbox.example", "domain": "shop.example",
-        "source": "new", "provider": "gmail",
+        "source": "new", "provider": "gmail", "selector": "s2026", "webhook": str(webhook.id),
     }  # fmt: skip
 
 

@@ -5,30 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mta.web.pages import (
-    account_pages,
     complaint_pages,
     consent_pages,
     delivery_pages,
     mailing_pages,
     message_pages,
-    message_test_pages,
     overview,
     profile,
     queue_pages,
-    sender_pages,
     service_pages,
     source_pages,
     suppression_pages,
-    tool_pages,
 )
 from mta.web.pages.frame import PageRoute
+from mta.web.pages.senders import account_pages, credential_pages, domain_pages, key_pages, webhook_pages
+from mta.web.pages.tools import bounce_test_pages, message_test_pages
 
 SUBJECTS = (
     overview,
     queue_pages,
-    sender_pages,
+    key_pages,
+    domain_pages,
+    credential_pages,
+    webhook_pages,
     message_pages,
-    message_test_pages,
     suppression_pages,
     account_pages,
     complaint_pages,
@@ -36,7 +36,8 @@ SUBJECTS = (
     delivery_pages,
     source_pages,
     mailing_pages,
-    tool_pages,
+    message_test_pages,
+    bounce_test_pages,
     service_pages,
     profile,
 )

@@ -25,6 +25,7 @@ from mta.service.control_channel import Start
 from mta.service.http_submission import HttpSubmission
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
+from mta.testing.nameserver import DnsFault, NameServer, Node
 from mta.web.admin import AdminPort
 from mta.web.readiness import ServiceReadiness
 from mta.web.server import HttpServer
@@ -117,7 +118,7 @@ class Browser:
 
 @dataclass
 class Site:
-    """``browsers``: those of users who are logged in, by name: ann (operator), shop, club."""
+    """``browsers``: those of users who are logged in, by name: ann (operator), shop, club. ``zone``: all the DNS."""
 
     url: str
     store: Store
@@ -126,6 +127,7 @@ class Site:
     port: AdminPort
     browsers: dict[str, Browser] = field(default_factory=dict)
     known: dict[str, str] = field(default_factory=dict)
+    zone: dict[str, Node | DnsFault] = field(default_factory=dict)
     _open: list[ClientSession] = field(default_factory=list)
 
     @property
@@ -161,7 +163,10 @@ async def open_site(store: Store, secrets: Secrets, folder: Path, **sections: An
     port = free_port()
     admin = {"port": port, **sections.pop("admin", {})}
     server = {"data_dir": str(folder), **sections.pop("server", {})}
-    settings = Settings.model_validate({"server": server, "web": {"admin": admin}, **sections})
+    zone: dict[str, Node | DnsFault] = {}
+    name_server = NameServer(zone)
+    dns = {"servers": [f"127.0.0.1:{await name_server.start()}"], "timeout": "2s"}
+    settings = Settings.model_validate({"server": server, "web": {"admin": admin}, "dns": dns, **sections})
     profiles = open_profiles(settings, secrets)
     submission = HttpSubmission(Start(0, settings, "", secrets.root, folder), store, profiles, Metrics())
     await submission.start(BackgroundTasks())
@@ -171,7 +176,7 @@ async def open_site(store: Store, secrets: Secrets, folder: Path, **sections: An
     served = HttpServer(side.app, "web.admin")
     await served.open(settings.web.admin)
     context = AdminContext(store, settings, lambda: profiles, operator_actor("root"))
-    site = Site(f"http://127.0.0.1:{port}", store, settings, context, side)
+    site = Site(f"http://127.0.0.1:{port}", store, settings, context, side, zone=zone)
     try:
         for name in ("shop", "club"):
             await store.accounts.add(name, domains=[f"{name}.example"], status=AccountStatus.ACTIVE, verified=True)
@@ -188,3 +193,4 @@ async def open_site(store: Store, secrets: Secrets, folder: Path, **sections: An
         await submission.close()
         side.pages.close()
         await side.imports.close()
+        await name_server.stop()

@@ -1,4 +1,4 @@
-"""Tools: how would this bounce be read? Nothing is recorded, and nothing is sent."""
+"""Test a bounce: how would it be read? Nothing is recorded, and nothing is sent."""
 
 from __future__ import annotations
 

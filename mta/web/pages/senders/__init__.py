@@ -1,0 +1,1 @@
+"""Pages about who sends: accounts, domains and keys, credentials, webhooks."""

@@ -1,0 +1,1 @@
+"""Pages that try something out, and change nothing."""
