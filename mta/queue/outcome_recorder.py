@@ -44,6 +44,7 @@ from mta.store.store import Store
 log = get_logger()
 
 BATCH_ITEMS, BATCH_OUTCOMES = 100, 500  # of one write
+APART = 0.02  # seconds between two writes: a statement costs more than a row, and no client is waiting
 RETRY_PAUSES = (0.05, 2.0)  # seconds between tries while the store is away: first, longest
 
 
@@ -73,6 +74,7 @@ class OutcomeRecorder:
             weight=BATCH_OUTCOMES,
             weigh=lambda each: len(each.outcomes),
             keeps=True,
+            apart=APART,
         )
         self.configure(classifier, dsn, schedule, windows)
 

@@ -1,10 +1,10 @@
 """Natural batching: items that arrive during a flush are flushed together afterwards.
 
-There is no timer: when no flush is running, an item leaves at once. The busier the service, the larger the batches and
-the cheaper each item.
+When no flush has run lately, an item leaves at once. The busier the service, the larger the batches and the cheaper
+each item.
 
-Invariants: no item is lost, or held back without a flush running, and every waiter is answered; the cancellation of one
-waiter does not affect the others.
+Invariants: no item is lost, or held back longer than the flush before it and the pause behind that, and every waiter is
+answered; the cancellation of one waiter does not affect the others.
 
 Limitations: a slow flush delays everything that arrived after it, up to the deadline it is given.
 """
@@ -35,6 +35,7 @@ class Batch(Generic[Item, Result]):
     or raises for all. ``weigh``: an item's weight; one that is heavier than the limit goes alone.
     ``abandoned(item, result)`` is told of a success whose waiter was cancelled while the flush was on its way; an
     item whose waiter was cancelled before is dropped, unless ``keeps`` says that it must be flushed all the same.
+    ``apart``: seconds between the beginnings of two flushes, at least, unless as many ``items`` wait as one takes.
     """
 
     def __init__(
@@ -46,13 +47,15 @@ class Batch(Generic[Item, Result]):
         weigh: Callable[[Item], int] = lambda _: 0,
         abandoned: Callable[[Item, Result], None] = lambda _item, _result: None,
         keeps: bool = False,
+        apart: float = 0.0,
     ) -> None:
-        self._flush = flush
+        self._flush, self._apart = flush, apart
         self._max_items, self._max_weight, self._weigh = items, weight, weigh
         self._abandoned, self._keeps = abandoned, keeps
         self._queue: deque[Waiting[Item, Result]] = deque()
         self._flying = 0
         self._running: asyncio.Task[None] | None = None
+        self._full = asyncio.Event()
 
     @property
     def pending(self) -> int:
@@ -64,6 +67,8 @@ class Batch(Generic[Item, Result]):
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Result] = loop.create_future()
         self._queue.append((item, self._weigh(item), loop.time(), answer))
+        if len(self._queue) >= self._max_items:
+            self._full.set()
         if self._running is None:
             self._running = loop.create_task(self._run())
         return await answer
@@ -74,9 +79,10 @@ class Batch(Generic[Item, Result]):
             await asyncio.wait([self._running])
 
     async def _run(self) -> None:
+        clock = asyncio.get_running_loop().time
         try:
             while taken := self._take():
-                self._flying = len(taken)
+                self._flying, began = len(taken), clock()
                 try:
                     results = await self._flush([item for item, *_ in taken], taken[0][2])
                     assert len(results) == len(taken)
@@ -90,8 +96,24 @@ class Batch(Generic[Item, Result]):
                     self._flying = 0
                 for (item, *_, answer), result in zip(taken, results, strict=True):
                     self._tell(item, answer, result)
+                if self._apart:
+                    await self._pause(began + self._apart)
         finally:
             self._running = None
+
+    async def _pause(self, until: float) -> None:
+        """Wait until then, or until there is enough for a flush."""
+        self._full.clear()
+        try:
+            async with asyncio.timeout_at(until):
+                if len(self._queue) < self._max_items:
+                    await self._full.wait()
+        except TimeoutError:
+            pass
+        except asyncio.CancelledError:
+            for *_, answer in self._queue:
+                answer.cancel()
+            raise
 
     def _take(self) -> list[Waiting[Item, Result]]:
         """The next batch, in order of arrival."""

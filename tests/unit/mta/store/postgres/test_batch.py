@@ -118,3 +118,29 @@ async def test_what_must_be_kept_is_flushed_although_its_waiter_left(sink: Sink)
     await batch.drain()
     assert sink.batches == [[1], [2]]
     assert batch.pending == 0
+
+
+async def test_flushes_are_apart_unless_enough_waits(sink: Sink) -> None:
+    sink.go.set()
+    batch: Batch[int, int] = Batch(sink.flush, items=3, apart=3600)
+    assert await batch.do(1) == 10  # the first one leaves at once
+    waiting = await ask(batch, 2, 3)
+    await asyncio.sleep(0)
+    assert sink.batches == [[1]]
+    assert batch.pending == 2
+    assert await batch.do(4) == 40  # the third one makes it enough
+    assert await asyncio.gather(*waiting) == [20, 30]
+    assert sink.batches == [[1], [2, 3, 4]]
+    assert batch._running
+    batch._running.cancel()
+
+
+async def test_who_waits_for_the_next_flush_is_told_when_the_batch_ends(sink: Sink) -> None:
+    sink.go.set()
+    batch: Batch[int, int] = Batch(sink.flush, items=3, apart=3600)
+    await batch.do(1)
+    (late,) = await ask(batch, 2)
+    assert batch._running
+    batch._running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await late
