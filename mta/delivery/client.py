@@ -29,7 +29,7 @@ from aiosmtplib.protocol import SMTPProtocol
 from mta.delivery.tls.contexts import handshake_fault
 from mta.mail.reply import Reply
 from mta.mail.tls_session import TlsFault, TlsResult
-from mta.observe.trace import Trace
+from mta.observe.trace import TraceSink
 
 BLOCK = 64 * 1024  # octets of a message written at once; more wait until the receiver has taken some
 MAX_REPLY = 64 * 1024  # octets of one reply, all its lines together
@@ -180,7 +180,7 @@ class SmtpClientProtocol(SMTPProtocol):
     reply yet. ``is_revoked``: cut, as this worker could not rely on its share of the limits any more.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, trace: Trace | None, name: str, peer: str) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, trace: TraceSink | None, name: str, peer: str) -> None:
         super().__init__(loop)
         self.limit = inf
         self.in_doubt = False

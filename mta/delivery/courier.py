@@ -40,7 +40,7 @@ from mta.delivery.pool import (
 )
 from mta.delivery.route import Route, Target
 from mta.delivery.shortage import Shortage
-from mta.delivery.tls.demand import REQUIRETLS, HostDemand, TlsDemand, TlsPolicy, Unfit, judge, judge_static
+from mta.delivery.tls.demand import REQUIRETLS, HostDemand, TlsDemand, TlsPolicy, Unfit
 from mta.delivery.tls.recorder import Peer, TlsRecorder
 from mta.delivery.tls.session_counts import SessionCounts
 from mta.delivery.transaction import Content, Progress, size_of, transact
@@ -378,17 +378,11 @@ class _AttemptState:
 
     def demand(self, target: Target) -> HostDemand | Unfit:
         """Return what TLS the host must show for this mail."""
-        ours, published = self.route.tls or TlsPolicy(self.path.limits.tls), self.route.published
-        if published is None:
-            return judge_static(target.name, ours, self.delivery.tls)
-        return judge(target.name, published, ours, self.delivery.tls)
+        return self.route.demand(target, self.path.limits, self.delivery.tls)
 
     def key(self, target: Target, demand: TlsDemand) -> SessionKey:
         """Return which idle sessions will do."""
-        source, login = self.path.source, self.route.login
-        certificate = self.route.certificate or source.certificate
-        username = login.username if login else None
-        return SessionKey(source, self.path.site, target.address, target.port, demand, username, certificate)
+        return SessionKey.of(self.path, self.route, target, demand)
 
     def peer(self, target: Target) -> Peer:
         return Peer(target.name, target.address, self.path.source.address or "")

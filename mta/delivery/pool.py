@@ -28,8 +28,9 @@ from config.schema import PathLimits, Timeouts
 from mta.delivery.client import Lost, ReceiverReply, SmtpClientProtocol, ehlo_keywords
 from mta.delivery.egress import proxy
 from mta.delivery.egress.local_address import is_to_blame
+from mta.delivery.egress.paths import EgressPath
 from mta.delivery.egress.sources import EgressSource, SourceFailed
-from mta.delivery.route import SmartHostLogin, Target, loops_back
+from mta.delivery.route import Route, SmartHostLogin, Target, loops_back
 from mta.delivery.shortage import Shortage, shortage, shortage_at_connect
 from mta.delivery.tls import dane
 from mta.delivery.tls.contexts import TlsContexts, handshake_fault
@@ -40,7 +41,7 @@ from mta.mail.tls_session import TlsFault, TlsResult
 from mta.observe.labels import Resource, Success
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
-from mta.observe.trace import Trace
+from mta.observe.trace import TraceSink
 
 log = get_logger()
 
@@ -147,6 +148,13 @@ class SessionKey(NamedTuple):
     username: str | None
     certificate: ClientCertificate | None = None  # that we show
 
+    @classmethod
+    def of(cls, path: EgressPath, route: Route, target: Target, demand: TlsDemand) -> SessionKey:
+        """Return the key of sessions on a path with one host of the route."""
+        certificate = route.certificate or path.source.certificate
+        username = route.login.username if route.login else None
+        return cls(path.source, path.site, target.address, target.port, demand, username, certificate)
+
 
 @dataclass(slots=True, eq=False)
 class DeliverySession:
@@ -198,7 +206,7 @@ class Dialer:
         *,
         loops: bool,
         quirks: Quirks,
-        trace: Trace | None,
+        trace: TraceSink | None,
         metrics: Metrics,
         begun: set[SmtpClientProtocol],
     ) -> None:

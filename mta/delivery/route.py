@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import groupby, zip_longest
 
-from config.schema import DeniedHost, Listener, RouteSettings, Shaping, ShapingSettings
-from mta.delivery.tls.demand import ClientCertificate, DomainTls, TlsPolicy
+from config.schema import DeniedHost, Listener, PathLimits, RouteSettings, Shaping, ShapingSettings
+from mta.delivery.tls.demand import ClientCertificate, DomainTls, HostDemand, TlsPolicy, Unfit, judge, judge_static
+from mta.mail.message import SenderTls
 from mta.mail.reply import Reply
 
 SMTP_PORT = 25
@@ -64,6 +65,13 @@ class Route:
     def provider(self) -> str:
         """The site as deliveries to it are counted: its first MAX_PROVIDER characters."""
         return self.site[:MAX_PROVIDER]
+
+    def demand(self, target: Target, limits: PathLimits, wish: SenderTls) -> HostDemand | Unfit:
+        """Return what TLS a host must show for mail with this wish. ``limits``: of the path."""
+        ours = self.tls or TlsPolicy(limits.tls)
+        if self.published is None:
+            return judge_static(target.name, ours, wish)
+        return judge(target.name, self.published, ours, wish)
 
     def tries(self) -> Sequence[Target]:
         """Return the hosts in the order of one attempt: by preference, equal ones at random, each host's addresses

@@ -189,6 +189,11 @@ def _message(case: DemoCase, recipients: list[str]) -> bytes:
 def confirmed_newsletter() -> bytes:
     """Return the message that the mailing CONFIRMED was confirmed with: that of the first case which sends it."""
     case = next(case for case in CASES if case.newsletter and case.newsletter.mailing == CONFIRMED)
+    return content_of(case)
+
+
+def content_of(case: DemoCase) -> bytes:
+    """Return the message of a case."""
     return _message(case, [each.recipient for each in case.expected])
 
 

@@ -24,7 +24,7 @@ from rich.live import Live
 from mta.demo import checks, stories
 from mta.demo.account import open_account
 from mta.demo.board import Board, follow, look
-from mta.demo.cases import CASES, SubmissionLogin, submit
+from mta.demo.cases import CASES, CONFIRMED, SubmissionLogin, confirmed_newsletter, submit
 from mta.demo.confirmation import confirm_mailing
 from mta.demo.environment import DemoEnvironment, create, database, new_directory
 from mta.demo.people import administrator, log_in_links
@@ -78,7 +78,7 @@ async def run(*, once: bool, console: Console) -> bool:
         console.print("Starting a database ...")
         store = await stack.enter_async_context(database(environment))
         login = await open_account(store)
-        await confirm_mailing(environment)
+        await confirm_mailing(environment, CONFIRMED, confirmed_newsletter())
         stack.push_async_callback(running.stop)
         console.print("Starting the service ...")
         await running.start(environment.web_port, console.print)
@@ -89,7 +89,7 @@ async def run(*, once: bool, console: Console) -> bool:
             console.print(f"[red]unexpected:[/] {line}")
         if not once:
             context = administrator(store, environment)
-            await stories.prepare(store, context)
+            await stories.prepare(store, context, environment)
             operator, shop = await log_in_links(context)
             console.print(_PAGES.format(operator=operator, shop=shop), soft_wrap=True)
             _print_hints(environment, login, board, console)

@@ -1,5 +1,5 @@
-"""What the demo has to look at besides its cases: an account to review, a complaint with a running clock, a pause, and
-some traffic for a while.
+"""What the demo has to look at besides its cases: an account to review, a complaint with a running clock, a pause, a
+mailing to a bad list, which a breaker stops, and some traffic for a while.
 
 Invariants: everything is recorded as operators and applications would. It ends with the demo.
 """
@@ -13,8 +13,20 @@ from datetime import timedelta
 
 from mta.admin import complaints, shaping
 from mta.admin.context import AdminContext
-from mta.demo.account import ACCOUNT, BY
-from mta.demo.cases import CONFIRMED, LAPSED, DemoCase, DemoOutcome, Expected, SubmissionLogin, submit
+from mta.demo.account import ACCOUNT, BY, TOPIC, opt_in
+from mta.demo.cases import (
+    CONFIRMED,
+    LAPSED,
+    DemoCase,
+    DemoOutcome,
+    Expected,
+    Newsletter,
+    SubmissionLogin,
+    content_of,
+    submit,
+)
+from mta.demo.confirmation import confirm_mailing
+from mta.demo.environment import DOMAIN, DemoEnvironment
 from mta.mail.shaping_action import ActionScope
 from mta.store.accounts.reviews import Setting
 from mta.store.store import Store
@@ -22,7 +34,11 @@ from policy.accounts.account import Identity, StatusChange
 from policy.reputation.complaint import Complaint, Source
 
 APPLICANT = "schifffahrt"
+FAIR, FAIR_LIST = "fair-visitors", "fair"  # a mailing to addresses that were written down at a fair
+_VISITORS = [f"{name}{n}@inbox.example" for n in range(16) for name in ("unknown-visitor-", "visitor-")]
+_LATE = 10  # visitors whose mail comes when the breaker has tripped
 EVERY = 0.5  # seconds between two messages of the traffic
+LATE_EVERY = 20  # messages
 MESSAGES = 480  # more of the same text within an hour are taken for a mailing
 # Mostly good addresses; the receiver answers to some local parts as their names say (mta.testing.script.MANNERS).
 _TO = (
@@ -47,8 +63,8 @@ _IDENTITY = Identity(
 )
 
 
-async def prepare(store: Store, context: AdminContext) -> None:
-    """Add an account that waits for its review, a complaint about the demo's mailing, and a pause."""
+async def prepare(store: Store, context: AdminContext, environment: DemoEnvironment) -> None:
+    """Add an account that waits for its review, a complaint about the demo's mailing, a pause, and a bad mailing."""
     applicant = await store.accounts.add(APPLICANT, domains=["schifffahrt.example"], profile="cleverreach", by=BY)
     await store.reviews.set(applicant.id, {Setting.CONTACT: _IDENTITY.email}, by=BY)
     await store.reviews.set_identity(applicant.id, _IDENTITY, by=BY)
@@ -72,12 +88,26 @@ async def prepare(store: Store, context: AdminContext) -> None:
     tarpit = ActionScope(domain="tarpit.example")
     await shaping.pause(context, tarpit, span=timedelta(hours=2), reason="answers slowly since this morning")
 
+    await store.reviews.add_source(demo.id, FAIR_LIST, "written down by hand at the autumn fair", by=BY)
+    await store.reviews.approve_source(demo.id, FAIR_LIST, by=BY)
+    await store.mailings.add(demo.id, FAIR, topic=TOPIC, list=FAIR_LIST, by=BY)
+    await store.consents.record(demo.id, [opt_in(each, host=DOMAIN) for each in _VISITORS], by=BY)
+    await confirm_mailing(environment, FAIR, content_of(_to_visitor(_VISITORS[0])))
+
+
+def _to_visitor(address: str) -> DemoCase:
+    expected = (Expected(address, DemoOutcome.DELIVERED),)
+    return DemoCase("thank you for your visit", expected, newsletter=Newsletter(FAIR))
+
 
 async def traffic(port: int, login: SubmissionLogin) -> None:
     """Submit messages until there were enough; those that are refused are part of the picture."""
+    visitors = iter(_VISITORS)
     for n, to in zip(range(MESSAGES), itertools.cycle(_TO), strict=False):
-        recipient = to.format(n=n)
-        case = DemoCase(f"order {1000 + n}", (Expected(recipient, DemoOutcome.DELIVERED),))
+        case = DemoCase(f"order {1000 + n}", (Expected(to.format(n=n), DemoOutcome.DELIVERED),))
+        is_early = n < len(_VISITORS) - _LATE
+        if (is_early or n % LATE_EVERY == 0) and (visitor := next(visitors, None)):
+            case = _to_visitor(visitor)
         try:
             await asyncio.to_thread(submit, case, port, login)
         except (OSError, smtplib.SMTPException):

@@ -21,6 +21,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -60,8 +61,18 @@ class TraceLine(msgspec.Struct, omit_defaults=True):
     dropped: int = 0
 
 
+class TraceSink(Protocol):
+    """Where sessions show their lines. Callers: ``if trace.active: trace.line(...)``."""
+
+    active: bool
+
+    def line(self, side: str, session: str, peer: str, sent: bool, text: str) -> None:
+        """Show a line. ``side``: "in" or "out"; ``peer``: e.g. ``mx.example.com [192.0.2.1]``; ``text``: without its
+        last CRLF."""
+
+
 class Trace:
-    """The sending side in one worker. Callers: ``if trace.active: trace.line(...)``."""
+    """The sending side in one worker, a TraceSink."""
 
     def __init__(self, path: Path, metrics: Metrics) -> None:
         self.active = False
@@ -87,8 +98,7 @@ class Trace:
             reader.writer.close()
 
     def line(self, side: str, session: str, peer: str, sent: bool, text: str) -> None:
-        """Send a line to all readers. ``side``: "in" or "out"; ``peer``: e.g. ``mx.example.com [192.0.2.1]``; ``text``
-        without its last CRLF."""
+        """Send a line to all readers."""
         from_client = sent == (side == "out")
         for part in text.split("\n"):
             line = TraceLine(time.time(), side, session, peer, sent, mask(part.rstrip("\r"), from_client=from_client))

@@ -314,6 +314,16 @@ class RateShare(Share):
         self._cooling.append((until, count))
 
 
+def units(connections: int | None, message_rates: Iterable[str]) -> dict[int, int]:
+    """Return how many units each limit has, by the seconds of its window; 0: connections. Of several rates over the
+    same window the lowest holds."""
+    totals: dict[int, int] = {} if connections is None else {0: connections}
+    for text in message_rates:
+        most, seconds = rate_limit(text)
+        totals[int(seconds)] = min(most, totals.get(int(seconds), most))
+    return totals
+
+
 class Permits:
     """The limits that hold together in one scope. ``needed``: returns for how many more users of a connection, and for
     how many more starts, there is use now. ``changed``: called when they allow more, or others wait for units."""
@@ -336,11 +346,8 @@ class Permits:
         yield from self.retired
 
     def limit(self, connections: int | None, message_rates: Iterable[str]) -> None:
-        """Set the limits. Of several rates over the same window the lowest holds."""
-        totals: dict[int, int] = {} if connections is None else {0: connections}
-        for text in message_rates:
-            most, seconds = rate_limit(text)
-            totals[int(seconds)] = min(most, totals.get(int(seconds), most))
+        """Set the limits."""
+        totals = units(connections, message_rates)
         known = {share.key.seconds: share for share in self.shares}
         shares = [known.get(seconds) or self._new(seconds, total) for seconds, total in totals.items()]
         unused = [share for seconds, share in known.items() if seconds not in totals]

@@ -23,6 +23,7 @@ from mta.queue.fair_queue import Weights
 from mta.queue.path_limits import Permits
 from mta.queue.ready_queue import UNKNOWN, ReadyQueue
 from mta.queue.throttle import Throttle
+from mta.store.queue.egress_limits import path_scope
 from policy.accounts.account import DEFAULT_WEIGHT
 
 IDLE_QUEUES = 10_000  # remembered; beyond that, idle ones are forgotten
@@ -196,7 +197,7 @@ class Paths(dict[PathKey, ReadyQueue]):
         queue = self.get(key)
         if queue is None:
             self._forget_idle(now)
-            permits = self._permits(f"path:{source.name}:{route.site}")
+            permits = self._permits(path_scope(source.name, route.site))
             path = EgressPath(source, route.site, limits, permits.slots, route.shaping.name)
             queue = self[key] = ReadyQueue(path, _throttle(limits), permits, self._weights, self.account_weight)
             permits.changed = partial(self._changed, queue)

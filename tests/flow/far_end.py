@@ -80,6 +80,7 @@ class FarEnd:
         settings = Settings.model_validate(
             {"server": server, "egress": egress, "shaping": shaping, "dns": dns, "testing": testing, **sections}
         )
+        self.settings = settings
         self.resolver = Resolver(settings, sts_store=self.sts_store, counts=self.counts)
         self.pools = SourcePools(settings.egress)
         self._shaping = PathShaping(settings.shaping, self.pools)

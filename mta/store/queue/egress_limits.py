@@ -14,8 +14,10 @@ given out again.
 
 from __future__ import annotations
 
+import asyncio
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import monotonic
 
@@ -39,6 +41,7 @@ from mta.store.queue.queue import SECONDS
 CHANNEL = "egress_limit"  # payload: scope, seconds, and the leases that are called, as JSON
 CALLED = 300  # leases in one notification
 AT_ONCE = 500  # limits in one transaction
+AGAIN_AFTER = 0.25  # seconds after which one who is no worker asks again
 
 # The lock comes with the row, whether it was there or not. Others may delete it until then.
 _TAKE = """
@@ -99,6 +102,11 @@ class LimitInUse:
         return sum(self.held.values()) + self.cooling >= self.total
 
 
+def path_scope(source: str, site: str) -> str:
+    """Return the scope of what is limited from a source to a site."""
+    return f"path:{source}:{site}"
+
+
 class EgressLimits:
     """Made by ``Store``."""
 
@@ -114,6 +122,42 @@ class EgressLimits:
             work = functools.partial(self._exchange, requests=ordered[start : start + AT_ONCE])
             answers |= await self._database.retried(work)
         return answers
+
+    @asynccontextmanager
+    async def one_of_each(self, totals: Mapping[LimitKey, int], patience: float) -> AsyncIterator[float]:
+        """Hold a unit of each limit, under a lease of its own: for someone who is no worker. Yield for how many seconds
+        they may be used; 0 if they did not come free within ``patience``. Units of rates count as used afterwards.
+        What is not given back because of an error ends with the lease.
+
+        Raises StoreUnavailable, OutcomeUnknown, LeaseLost.
+        """
+        lease = Lease(self._database, self._lease.seconds)
+        await lease.register()
+        try:
+            own = EgressLimits(self._database, lease)
+            answers = await own._take_one_of_each(totals, patience)
+            if not all(answer.held for answer in answers.values()):
+                await own.exchange([LimitRequest(key, totals[key], 0, free=each.held) for key, each in answers.items()])
+                yield 0.0
+                return
+            yield lease.left
+            free = [LimitRequest(key, total, 0, free=1) for key, total in totals.items() if not key.seconds]
+            used = [
+                LimitRequest(key, total, 0, cooling=((key.seconds, 1),)) for key, total in totals.items() if key.seconds
+            ]
+            await own.exchange([*free, *used])
+        finally:
+            await lease.release()
+
+    async def _take_one_of_each(
+        self, totals: Mapping[LimitKey, int], patience: float
+    ) -> Mapping[LimitKey, LimitAnswer]:
+        deadline = monotonic() + patience
+        while True:
+            answers = await self.exchange([LimitRequest(key, total, 1) for key, total in totals.items()])
+            if all(answer.held for answer in answers.values()) or monotonic() > deadline:
+                return answers
+            await asyncio.sleep(AGAIN_AFTER)
 
     async def listen(self, called: Callable[[LimitKey | None], None]) -> None:
         """Call ``called`` with each limit that this worker must ask for now; None: perhaps all of them."""

@@ -112,6 +112,11 @@ class Lease:
         return self._id
 
     @property
+    def seconds(self) -> float:
+        """How long it lasts without renewal."""
+        return self._seconds
+
+    @property
     def valid(self) -> bool:
         """Whether what this worker holds may still be delivered by it."""
         return time.monotonic() < self._until

@@ -63,6 +63,7 @@ MENU: Sequence[tuple[str, Sequence[Entry]]] = (
         (
             Entry("Test a bounce", "/test/bounce", "messages:read"),
             Entry("Test a message", "/test/message", "messages:read"),
+            Entry("Test a destination", "/test/destination", "shaping:write", True),
         ),
     ),
     (

@@ -19,7 +19,7 @@ from mta.web.pages import (
 )
 from mta.web.pages.frame import PageRoute
 from mta.web.pages.senders import account_pages, credential_pages, domain_pages, key_pages, webhook_pages
-from mta.web.pages.tools import bounce_test_pages, message_test_pages
+from mta.web.pages.tools import bounce_test_pages, destination_test_pages, message_test_pages
 
 SUBJECTS = (
     overview,
@@ -38,6 +38,7 @@ SUBJECTS = (
     mailing_pages,
     message_test_pages,
     bounce_test_pages,
+    destination_test_pages,
     service_pages,
     profile,
 )
