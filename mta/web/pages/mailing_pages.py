@@ -128,7 +128,7 @@ def _reasons(outcomes: Any) -> PageTable:
 
 
 def _latest(events: Any) -> PageTable:
-    titles = tables.columns(at=("When", "time"), kind="What", to="Recipient", reply=("Reply", "wide"))
+    titles = tables.columns(at=("When", "time"), kind="What", to=("Recipient", "name"), reply=("Reply", "wide"))
     rows = []
     for each in events:
         reply = " ".join(str(each.data[key]) for key in ("code", "status", "text") if each.data.get(key))

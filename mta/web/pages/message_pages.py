@@ -282,7 +282,7 @@ async def rejected(page: PageRequest) -> Answer:
     found = await messages.rejections(page.context, limit=200)
     names = await page.context.account_names() if page.is_operator else {}
     more = {"account": "Account"} if page.is_operator else {}
-    titles = tables.columns(at=("When", "time"), to="Recipient", reply=("Our reply", "wide"), **more)
+    titles = tables.columns(at=("When", "time"), to=("Recipient", "name"), reply=("Our reply", "wide"), **more)
     rows = []
     for each in found:
         recipients = each.record.get("recipients", [])

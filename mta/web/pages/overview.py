@@ -204,7 +204,7 @@ async def _against(page: PageRequest, figures: AccountFigures, name: str) -> Aga
 
 async def _troubles(page: PageRequest) -> PageTable:
     found = await page.context.store.events.troubles(TROUBLES, page.context.actor.account_id)
-    titles = tables.columns(at=("When", "time"), what="What", to="Recipient", reply=("Reply", "wide"))
+    titles = tables.columns(at=("When", "time"), what="What", to=("Recipient", "name"), reply=("Reply", "wide"))
     rows = []
     for recipient, event in found:
         reply = " ".join(str(event.data[key]) for key in ("code", "status", "text") if event.data.get(key))

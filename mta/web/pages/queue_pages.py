@@ -190,7 +190,7 @@ def actions_of(page: PageRequest) -> Sequence[QueueAction]:
 def _titles(page: PageRequest) -> list[tables.TableColumn]:
     more = {"account": "Account"} if page.is_operator else {}
     return tables.columns(
-        recipient="Recipient",
+        recipient=("Recipient", "name"),
         state="State",
         reason=("Reason", "wide"),
         next=("Next attempt", "time"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import time
 import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -17,16 +19,23 @@ from config.toml_positions import locate
 from mta.admin import users
 from mta.admin.errors import InvalidValue
 from mta.admin.permissions import Role
+from mta.admin.senders import keys
+from mta.admin.senders.keys import CheckedKey
+from mta.delivery.mx import Resolver
+from mta.delivery.name_servers import DnsError
 from mta.store.journal.audit import AuditRow
 from mta.web.api.listing import Cursor
 from mta.web.pages import tables
 from mta.web.pages.frame import Answer, PageRequest, PageRoutes, PageView, QueryValues, Redirect
+from mta.web.pages.senders.domain_pages import report_of
 from mta.web.pages.tables import Cell, PageTable
 
 routes = PageRoutes()
 
 _CURSOR: Cursor[int] = Cursor(int)
 OUTCOMES = {"done": "ok", "refused": "warn", "failed": "bad", "begun": "warn"}
+MAX_KEYS = 50  # looked up
+LOOK_UP = 4.0  # seconds for all of them
 ROLES = [(each.value, each.value.replace("_", " ")) for each in Role]
 
 
@@ -40,7 +49,7 @@ async def health(page: PageRequest) -> PageView:
     checks = await page.services["readiness"].checks()
     sources = await store.source_checks.list()
     listings = await store.blocklist_listings.find()
-    keys = await store.dkim_keys.list()
+    dns, signing = await _looked_up(page)
     accounts = await store.accounts.list()
     domains = [
         (details.account.name, domain)
@@ -54,12 +63,31 @@ async def health(page: PageRequest) -> PageView:
         "sources": sources,
         "listings": [each for each in listings if each.confirmed_at],
         "unconfirmed": [each for each in listings if not each.confirmed_at],
-        "keys": sum(1 for each in keys if each.state.value == "active"),
+        "dns": dns,
+        "signing": signing,
+        "report_of": report_of,
         "domains": domains,
         "certificates": list(_certificates(page)),
         "backlog": await store.report_queue.backlog(),
     }
     return PageView("health.html", "Health", values)
+
+
+async def _looked_up(page: PageRequest) -> tuple[tuple[bool, str], list[CheckedKey]]:
+    """Return whether the name servers answer, and what the DNS has of the keys that sign."""
+    settings, resolver = page.context.settings, Resolver(page.context.settings)
+    active = [each for each in await keys.list_all(page.context) if each.signs][:MAX_KEYS]
+    began = time.monotonic()
+    try:
+        async with asyncio.timeout(LOOK_UP):
+            await resolver.records(settings.server.hostname, "A")
+            took = f"{(time.monotonic() - began) * 1000:.0f} ms for {settings.server.hostname}"
+            return (True, took), list(await asyncio.gather(*(keys.examine(each, resolver) for each in active)))
+    except (DnsError, TimeoutError) as error:
+        why = str(error) or f"no answer within {LOOK_UP:g} s"
+        return (False, why), [CheckedKey(each, (), "the DNS could not be asked") for each in active]
+    finally:
+        await resolver.close()
 
 
 def _troubled(report: Any) -> bool:
@@ -153,7 +181,7 @@ async def audit(page: PageRequest) -> Answer:
         limit=size + 1,
     )
     titles = tables.columns(
-        at=("When", "time"), outcome="Outcome", action="Action", subject="What", who="Who", reason="Why",
+        at=("When", "time"), outcome="Outcome", action=("Action", "name"), subject="What", who="Who", reason="Why",
         change="Change",
     )  # fmt: skip
     table = PageTable("Audit", titles, [_audit_row(each) for each in rows[:size]], "Nothing was changed yet.")

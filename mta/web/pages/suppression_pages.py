@@ -64,7 +64,7 @@ async def list_(page: PageRequest) -> Answer:
 def _titles(page: PageRequest) -> list[tables.TableColumn]:
     more = {"account": "For"} if page.is_operator else {}
     return tables.columns(
-        address="Address", reason="Reason", detail=("Why", "wide"), topic="Topic", since=("Since", "time"),
+        address=("Address", "name"), reason="Reason", detail=("Why", "wide"), topic="Topic", since=("Since", "time"),
         until=("Until", "time"), **more,
     )  # fmt: skip
 

@@ -87,7 +87,7 @@ def act(label: str, to: str, *, reason: bool = False, danger: bool = False, **fi
 
 @dataclass(frozen=True, slots=True)
 class TableColumn:
-    """``kind``: text, number, time, mono or wide."""
+    """``kind``: text, name (an address or the like), number, time, mono or wide."""
 
     key: str
     title: str

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mta.admin.errors import InvalidValue
 from mta.admin.senders import accounts
+from mta.admin.senders.accounts import NewAccount
+from mta.mail.address import AddressError, parse_domain
 from mta.store.accounts.reviews import Setting
 from mta.web.pages import tables
 from mta.web.pages.frame import Answer, PageRequest, PageRoutes, PageView, Redirect
 from mta.web.pages.tables import PageTable
 from policy.accounts.account import Account, AccountStatus, Identity, StatusChange
+from policy.accounts.review import Lack, Matter
 
 routes = PageRoutes()
 
@@ -41,16 +44,26 @@ IDENTITY = (
     ("number", "Number there"), ("vat", "VAT number"), ("representative", "Represented by"),
 )  # fmt: skip
 HISTORY = 50
+_HELP = {Matter.DOMAIN: "/domains", Matter.CREDENTIAL: "/credentials", Matter.LIST: "/consents"}
 
 
 @routes.get("/accounts", READ, operator=True)
 async def list_(page: PageRequest) -> Answer:
     """List accounts; those that wait for a review first."""
+    return await _list(page)
+
+
+async def _list(page: PageRequest, made: Mapping[str, str] | None = None) -> Answer:
     found = await accounts.list_all(page.context)
     order = [AccountStatus.REVIEW, AccountStatus.SUSPENDED, AccountStatus.PENDING]
     found = sorted(found, key=lambda each: (each.account.status not in order, each.account.name))
     titles = tables.columns(
-        name="Account", status="Status", profile="Profile", domains="Domains", lists="Lists", since=("Since", "time")
+        name="Account",
+        status="Status",
+        profile="Profile",
+        domains=("Domains", "name"),
+        lists="Lists",
+        since=("Since", "time"),
     )
     rows = []
     for each in found:
@@ -65,10 +78,29 @@ async def list_(page: PageRequest) -> Answer:
                 tables.at(each.created_at),
             ]
         )
-    table = PageTable.sorted(page, "Accounts", titles, rows, empty="No account yet. mta account add NAME --domain D")
+    table = PageTable.sorted(page, "Accounts", titles, rows, empty="No account yet.")
     if tables.wants_csv(page):
         return table.to_csv("accounts")
-    return PageView("listing.html", "Accounts", {"table": table, "lead": ""})
+    profiles = [(each, each) for each in page.context.profiles().names]
+    default = page.context.settings.policy.default_profile
+    values = {"table": table, "profiles": profiles, "default": default, "made": made}
+    return PageView("accounts.html", "Accounts", values)
+
+
+@routes.post("/accounts", WRITE, again=list_, operator=True)
+async def add(page: PageRequest) -> Answer:
+    """Add an account, and show the secret of its first credential, once."""
+    domains = page.required("domains", "the domain").replace(",", " ").split()
+    new = NewAccount(page.required("name", "the name"), _domains(domains), profile=page.text("profile") or None)
+    _, login = await accounts.add(page.context, new)
+    return await _list(page, {"account": new.name, "username": login.username, "secret": login.secret})
+
+
+def _domains(texts: Sequence[str]) -> list[str]:
+    try:
+        return [parse_domain(each) for each in texts]
+    except AddressError as error:
+        raise InvalidValue("domains", str(error)) from None
 
 
 @routes.get("/accounts/{name}", READ, operator=True)
@@ -82,6 +114,7 @@ async def show(page: PageRequest) -> PageView:
         "details": details,
         "account": account,
         "tone": TONES[account.status],
+        "where": _where,
         "lacks": await accounts.missing(page.context, name) if account.status is not AccountStatus.TERMINATED else (),
         "papers": [(each.language, _papers(each)) for each in account.identities],
         "changes": _changes(page, account),
@@ -98,6 +131,11 @@ def _papers(identity: Identity) -> list[tuple[str, str]]:
     return found + [(label, getattr(identity, name)) for name, label in IDENTITY[1:]]
 
 
+def _where(lack: Lack) -> str:
+    """Return the page that helps with what an account lacks, "" for none."""
+    return _HELP.get(lack.matter, "")
+
+
 def _changes(page: PageRequest, account: Account) -> Sequence[tuple[StatusChange, str, str]]:
     if not page.may(WRITE):
         return ()
@@ -105,7 +143,13 @@ def _changes(page: PageRequest, account: Account) -> Sequence[tuple[StatusChange
 
 
 def _said(data: Any) -> str:
-    return ", ".join(f"{key} {value}" for key, value in data.items() if value not in (None, "", []))
+    """Return an entry of the history in words."""
+    told = {key: value for key, value in data.items() if value not in (None, "", [], 0)}
+    if "from" in told and "to" in told:
+        told = {"": f"from {told.pop('from')} to {told.pop('to')}", **told}
+        told.pop("move", None)
+    parts = {key: ", ".join(map(str, value)) if isinstance(value, list) else value for key, value in told.items()}
+    return "; ".join(f"{key} {value}".strip() for key, value in parts.items())
 
 
 @routes.post("/accounts/{name}/status", WRITE, again=show, operator=True)
@@ -163,6 +207,7 @@ async def own(page: PageRequest) -> Answer:
         "details": details,
         "account": account,
         "tone": TONES[account.status],
+        "where": _where,
         "lacks": await accounts.missing(page.context, name) if account.status is not AccountStatus.TERMINATED else (),
         "papers": [(each.language, _papers(each)) for each in account.identities],
         "terms": page.context.settings.policy.terms.version,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from mta.admin.errors import InvalidValue, NotFound
 from mta.admin.senders import accounts, domains, keys
 from mta.delivery.egress.sources import configured
@@ -14,6 +16,9 @@ from mta.web.pages.senders.key_pages import key_table
 from mta.web.pages.tables import PageTable
 
 routes = PageRoutes()
+
+_SUBJECTS = {"owner": "proof"}
+_TONES = {"good": "ok", "bad": "bad"}
 
 
 @routes.get("/domains", "domains:read")
@@ -30,7 +35,7 @@ async def domain_list(page: PageRequest) -> Answer:
             cells = [
                 tables.link(each.domain, f"/domains/{each.domain}"),
                 tables.badge("verified", "ok") if each.verified_at else tables.badge("not verified", "warn"),
-                tables.text(", ".join(f"{key}: {value}" for key, value in each.report.items())),
+                tables.text(", ".join(f"{subject}: {how}" for subject, how, _, _ in report_of(each.report))),
                 tables.at(each.checked_at),
             ]
             if page.is_operator:
@@ -40,6 +45,15 @@ async def domain_list(page: PageRequest) -> Answer:
     if tables.wants_csv(page):
         return table.to_csv("domains")
     return PageView("domains.html", "Domains and keys", {"table": table})
+
+
+def report_of(report: Mapping[str, str]) -> list[tuple[str, str, str, str]]:
+    """Return what a look into the DNS found: subject, how it is, the tone of that, the whole text."""
+    found = []
+    for subject, said in report.items():
+        how, _, text = said.partition(": ")
+        found.append((_SUBJECTS.get(subject, subject.upper()), how, _TONES.get(how, "warn"), text or said))
+    return found
 
 
 async def _owner(page: PageRequest, domain: str) -> tuple[AccountDetails, DomainDetails]:
@@ -69,7 +83,10 @@ async def domain_page(page: PageRequest) -> PageView:
         records.append({"what": "SPF; if there is one, add what is new to it", **record})
     name, dmarc = f"_dmarc.{found.domain}", f"v=DMARC1; p=none; rua=mailto:dmarc@{found.domain}"
     records.append({"what": "DMARC, if there is none yet", "name": name, "kind": "TXT", "text": dmarc})
-    values = {"owner": owner.account, "domain": found, "records": records, "keys": await key_table(page, found.domain)}
+    table = await key_table(page, found.domain)
+    table.csv = ""
+    report = report_of(found.report)
+    values = {"owner": owner.account, "domain": found, "report": report, "records": records, "keys": table}
     return PageView("domain.html", found.domain, values, [("Domains and keys", "/domains")])
 
 

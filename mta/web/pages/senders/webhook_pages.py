@@ -72,7 +72,12 @@ def _event_table(events: Sequence[AccountEvent], webhook: WebhookDetails | None 
     """``webhook``: says of each event whether it has taken it."""
     more: dict[str, Any] = {"taken": "State"} if webhook else {}
     titles = tables.columns(
-        number=("Event", "number"), at=("When", "time"), kind="What", to="Recipient", data=("Details", "wide"), **more
+        number=("Event", "number"),
+        at=("When", "time"),
+        kind="What",
+        to=("Recipient", "name"),
+        data=("Details", "wide"),
+        **more,
     )
     rows = []
     for each in events:

@@ -157,3 +157,22 @@ async def test_a_message_is_judged_without_being_sent(site: Site) -> None:
     assert await site.store.queue.count_states() == before
     wrong = await site.shop.submit("/test/message", "/test/message", text="")
     assert wrong.status == 422
+
+
+async def test_an_account_is_added_with_its_first_credential(site: Site) -> None:
+    wrong = await site.ann.submit("/accounts", "/accounts", name="bakery", domains="bakery.example, b@d")
+    assert wrong.status == 422
+    assert "bakery.example, b@d" in wrong.text  # what was typed is kept
+    made = await site.ann.submit("/accounts", "/accounts", name="bakery", domains="bakery.example, brot.example")
+    assert "not shown again" in made.words
+    found = await site.store.accounts.find("bakery")
+    assert [each.domain for each in found.domains] == ["bakery.example", "brot.example"]
+    assert found.account.status is AccountStatus.PENDING
+    assert found.credentials[0].username in made.words
+    row = (await site.store.audit.list(action="account.add"))[0]
+    assert (row.actor, row.account) == ("ann", "bakery")
+    lacks = (await site.ann.get("/accounts/bakery")).text
+    assert '<a href="/domains">' in lacks
+    assert (
+        await site.shop.post("/accounts", {"csrf": (await site.shop.get("/me")).form("/logout")["csrf"]})
+    ).status == 403
