@@ -23,6 +23,7 @@ from mta.mail.delivery import Action, Classification, Fault, Stage
 from mta.mail.reply import Reply, ReplyKind
 
 _OF_THE_MESSAGE = frozenset({Stage.DATA, Stage.FINAL_DOT})
+_SAYS_LITTLE = ("policy_refusal", "refused", "deferred")  # the words beside it may name the policy
 _OF_WHAT = ("too_large", "system_failure")  # a limit or a disk may be that of a mailbox
 _VAGUE = ("words-unavailable", "words-maybe", "words-temporarily")
 _POSITIVE = Classification("delivered", Fault.SITE, Action.DELIVERED, "positive-reply")
@@ -60,6 +61,8 @@ class Classifier:
             return first
         by_code = first.rule in self._only_codes or (first.hard and first.fault is Fault.SITE)
         text = flattened(reply.text[:MAX_TEXT])
+        if first.category in _SAYS_LITTLE and not by_code:
+            return _named(first, read_words(text))
         if reply.kind is not ReplyKind.PERMANENT:
             return _for_now(first, text) if by_code else first
         if first.category in _OF_WHAT or (reply.status == "5.2.2" and first.category == "rate_limited"):
@@ -120,6 +123,13 @@ def _by_words(first: Classification, text: str, reply: Reply) -> Classification:
     if words.rule in ("words-closed", "words-unavailable") and reply.status.startswith("5.7."):
         return replace(words, action=Action.FAIL, hard=False)
     return words
+
+
+def _named(first: Classification, words: Classification | None) -> Classification:
+    """Return the reason that ``words`` name beside a phrase that names none, unless they blame the recipient."""
+    if words is None or words.fault is Fault.RECIPIENT or (words.rule, first.fault) == ("words-sender", Fault.SENDER):
+        return first
+    return replace(words, action=first.action)
 
 
 def _for_now(first: Classification, text: str) -> Classification:

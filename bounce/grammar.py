@@ -25,11 +25,11 @@ NEAR = 60  # characters between an object and its state
 DENIED = 30  # characters between "not" and what is denied
 BEFORE = 8  # characters between the sender and an object of theirs
 
-_WORD = re.compile(r"(?<![^\W_])[^\W_]|@")
+_WORD = re.compile(r"(?<![^\W_])[^\W_]|@|[\u3040-\u9fff\uac00-\ud7af]")  # no spaces in Chinese
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z][a-z]{2})")  # in words like "DisabledUser"
 _IP = re.compile(r"\[?(?<![\w.])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-f]{1,4}:[0-9a-f:]{4,40})(?![\w])\]?")
 _ADDRESS = re.compile(
-    r"[^\s<>()\[\],;:\"'@]{1,64}@[a-z0-9_\u0080-\uffff-]{1,63}(?:\.[a-z0-9_\u0080-\uffff-]{1,63}){0,10}"
+    r"(?:[^\s<>()\[\],;:\"'@.]|\.(?!\.)){1,64}@[a-z0-9_\u0080-\uffff-]{1,63}(?:\.[a-z0-9_\u0080-\uffff-]{1,63}){0,10}"
 )
 _LOCAL = re.compile(r"<[a-z0-9][a-z0-9.+=-]{0,63}>")  # "<ann> is disabled"
 _NARROWER = {  # what of the sender, or of the message, is refused
@@ -136,7 +136,7 @@ def read_words(text: str) -> Classification | None:
             return _of_state(state, category, hard, text, pair, found)
     if "refuses" in tags:
         return _meaning("recipient_refuses", "refuses", tags["refuses"])
-    alone = [*tags] == ["unknown"] and len(text) <= len(tags["unknown"]) + BEFORE  # of whom but the recipient?
+    alone = [*tags] == ["unknown"] and len(text) <= len(tags["unknown"]) + 3 * BEFORE  # of whom but the recipient?
     return _meaning("bad_mailbox", "unknown", text, hard=True) if alone else None
 
 
@@ -182,7 +182,8 @@ def _meaning(
 def _pair(found: tuple[Word, ...], state: str) -> tuple[Word, Word] | None:
     """Return the closest pair of a state and an object, or None if none are near each other."""
     if state == "gone":
-        return next(((word, word) for word in found if word.tag == state), None)
+        beside = zip(found[:1] + found, found, strict=False)
+        return next(((one if one.tag == "domain" else word, word) for one, word in beside if word.tag == state), None)
     named = [word for word in found if word.tag in ("object", "domain", "ip", "originator", state)]
     if state == "unavailable":  # of a mailbox, not of the service that is asked for an address
         named = [word for word in named if word.text != "@"]
@@ -217,11 +218,11 @@ def _by_letter(words: Mapping[Kind, list[str]]) -> dict[str, re.Pattern[str]]:
     first = [each[0] if each[0].isalnum() or each == "@" else "" for _, each in spelled]
     patterns = {}
     for letter in {*first, ""}:
-        fitting: dict[str, list[str]] = {}
+        fits: dict[str, list[str]] = {}
         for (tag, each), begins in zip(spelled, first, strict=True):
             if begins in (letter, ""):
-                fitting.setdefault(tag, []).append(each)
-        groups = (f"(?P<{tag}>(?:{'|'.join(each)})(?:\\b|(?<!\\w)))" for tag, each in fitting.items())
+                fits.setdefault(tag, []).append(each)
+        groups = (f"(?P<{tag}>(?:{'|'.join(ways)})(?:(?<![^\\W\u3040-\ud7af])|(?!\\w)))" for tag, ways in fits.items())
         patterns[letter] = re.compile("|".join(groups) or r"(?!)")
     return patterns
 

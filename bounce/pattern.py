@@ -42,9 +42,7 @@ class PatternError(ValueError):
 @dataclass(frozen=True, slots=True)
 class Pattern:
     """A checked pattern. ``words``: for each stretch with few spellings, the whole words of each spelling.
-
-    Invariants: Any matching text has, for every stretch, all the words of one of its spellings.
-    """
+    Any matching text has, for every stretch, all the words of one of its spellings."""
 
     text: str
     regex: re.Pattern[str]

@@ -20,7 +20,7 @@ MAX_TEXT = 4096  # characters of a reply that are searched
 
 _WORDS = re.compile(r"[a-z0-9]+")
 _GLUED = re.compile(r"[^@]{0,200}@[\w.-]{0,250}?(?:(?=\.{2})\.+|(?![\w.-])[>)\]\"',;:]{0,3}|\Z)")
-_INNER_STATUS = re.compile(r"[#(]([45]\.\d{1,3}\.\d{1,3})(?![\d.])")  # "(#5.1.1)", as qmail and IronPort write it
+_INNER_STATUS = re.compile(r"(?:[#(]|^\w{1,20} )([45]\.\d{1,3}\.\d{1,3})(?![\d.])")  # "(#5.1.1)", "cuda_nsu 5.1.1"
 
 _Candidate = tuple[int, int]  # position of a rule, number of one of its patterns
 
@@ -63,13 +63,8 @@ class ReplyIndex(Generic[Rule]):
             return
         text = searchable(reply.text)
         keys = _keys(reply.code, _status(reply, text))
-        candidates: set[_Candidate] = set()
-        for word in _WORDS.findall(text):
-            if word in self._by_word:
-                candidates.update(self._by_word[word])
-        for key in keys:
-            if key in self._by_code:
-                candidates.update(self._by_code[key])
+        candidates = {each for word in _WORDS.findall(text) for each in self._by_word.get(word, ())}
+        candidates.update(each for key in keys for each in self._by_code.get(key, ()))
         name, last = host.lower().rstrip(".") if host else "", -1
         for position, number in sorted(candidates):
             rule = self._rules[position]

@@ -60,11 +60,8 @@ class InvalidReturnPath(Enum):
 
 
 class Verp:
-    """Makes and reads return paths under ``domain``.
-
-    ``keys``: by number, 32 octets each; the highest signs, all verify. ``keep``: how long after its message a return
-    path is valid.
-    """
+    """Writes and reads return paths under ``domain``. ``keys``: 32 octets each, by number: the last signs, all verify.
+    ``keep``: how long after its message a return path is valid."""
 
     __slots__ = ("_domain", "_keep", "_keys", "_newest")
 

@@ -59,10 +59,8 @@ _HOST = re.compile(
 
 
 def reply_of(diagnostic: str, status: str, failed: bool) -> Reply:
-    """Return the reply in ``diagnostic``. ``status``: the report's own (RFC 3463) or empty; ``failed``: not delayed.
-
-    The diagnostic's code and status take precedence over the report's, which are often only 5.0.0.
-    """
+    """Return the reply in ``diagnostic``. Its code and status take precedence over the report's own (``status``), which
+    is often only 5.0.0, or empty. ``failed``: not delayed."""
     text = diagnostic[:MAX_DIAGNOSTIC].strip()
     match = _find(text)
     if match is None:

@@ -83,12 +83,9 @@ class Original:
 
 @dataclass(frozen=True, slots=True)
 class ReportedRecipient:
-    """What a report says about one recipient.
-
-    ``address``: as in our envelope, if the report says so (Original-Recipient before Final-Recipient); None if redacted
-    or unreadable. ``final``: the address after forwarding. ``reply``: built from the status and the diagnostic text,
-    for the rules. ``classification``: None unless a classifier was given.
-    """
+    """What a report says of one recipient. ``address``: as in our envelope, if the report says so (Original-Recipient
+    before Final-Recipient); None if redacted or unreadable. ``final``: that after forwarding. ``reply``: from the
+    status and the diagnostic text, for the rules. ``classification``: None unless a classifier was given."""
 
     action: ReportedAction
     address: Address | None = None
@@ -184,12 +181,10 @@ def _classified(
 
 
 def _is_certain(part: ReportedRecipient, reply: Reply, found: Classification) -> bool:
-    """Return whether "no such user" or "mailbox closed" really describes the recipient.
-
-    A report about a recipient is about RCPT TO, unless it names another command: an answer to MAIL FROM or to the
-    connection says nothing of a recipient, one to the message only with a code about the address (x.1.z, x.2.z), and
-    x.7.z (policy) makes it doubtful that a mailbox is closed, unless the provider is known to mean it.
-    """
+    """Return whether "no such user" or "mailbox closed" really describes the recipient. It is about RCPT TO unless the
+    report names another command: an answer to MAIL FROM or to the connection says nothing of a recipient, one to the
+    message only with a code about the address (x.1.z, x.2.z); x.7.z (policy) makes it doubtful that one is closed,
+    unless the provider is known to mean it."""
     subject, _, detail = reply.status.partition(".")[2].partition(".")
     if subject == "1" and detail in ("7", "8"):
         return False
