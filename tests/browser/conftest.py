@@ -23,6 +23,7 @@ from mta.store.accounts.reviews import Setting
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from policy.accounts.account import Identity, StatusChange
+from policy.permission.sign_up_form import SignUpForm
 from policy.permission.suppression import Reason
 from policy.reputation.complaint import Complaint, Source
 from tests.browser.chromium import Visitor, chromium, visitor
@@ -108,11 +109,18 @@ async def _fill(site: Site) -> None:
     address = held.message.envelope.recipients[0].address
     await store.suppressions.add(shop.id, address, Reason.MANUAL, detail=f"by phone {LONG}", topic="other")
     await keys.create(site.context, "shop.example", [Algorithm.RSA], "s2026")
-    webhook, _ = await webhooks.add(site.context, "shop", "https://hooks.example.net/" + "aufträge/" * 8)
+    webhook, _ = await webhooks.add(site.context, "shop", "https://hooks.example.net/" + "auftraege/" * 8)
+    form = {
+        "name": "newsletter", "sender": "desk@shop.example", "version": "1",
+        "topics": [{"name": "offers", "labels": {"de": LIST}}],
+        "statements": {"de": f"Ja, ich möchte den Newsletter von {LONG} zu Angeboten per E-Mail erhalten."},
+    }  # fmt: skip
+    await site.store.sign_ups.put_form(shop.id, SignUpForm.model_validate(form), by="ann")
     site.known = {
         "id": format_id(held.message.id), "lost": format_id(lost.message_id), "case": str(case), "mailing": mailing.id,
         "number": str(action.id), "name": "schifffahrt", "address": "rita@inbox.example", "domain": "shop.example",
         "source": "new", "provider": "gmail", "selector": "s2026", "webhook": str(webhook.id),
+        "account": "shop", "form": "newsletter",
     }  # fmt: skip
 
 

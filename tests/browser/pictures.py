@@ -1,6 +1,6 @@
 """Make the pictures of docs/img from a running demo: ``python -m tests.browser.pictures OPERATORS_LINK SHOPS_LINK``.
 
-The links are those that ``make run`` prints; each works once.
+The links are those that ``make run`` prints; each works once. Wait two minutes: then the demo's breaker has tripped.
 """
 
 from __future__ import annotations
@@ -42,6 +42,10 @@ async def take(operator: str, shop: str) -> None:
             await ann.page.wait_for_load_state()
             await ann.page.screenshot(path=IMAGES / "message.png")
             await _take(ann, "/accounts/schifffahrt", "account-review")
+            await ann.go("/test/destination")
+            await ann.page.get_by_label("Address or domain").fill("unknown@inbox.example")
+            await ann.press("Ask it now")
+            await ann.page.screenshot(path=IMAGES / "destination-test.png")
             state = await ann.context.storage_state()
         async with visitor(browser, url, viewport=DESK, color_scheme="dark", storage_state=state) as ann:
             await _take(ann, "/complaints/1", "complaint-dark")

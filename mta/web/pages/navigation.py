@@ -36,6 +36,7 @@ MENU: Sequence[tuple[str, Sequence[Entry]]] = (
         (
             Entry("Mailings", "/mailings", "mailings:read"),
             Entry("Lists and consents", "/consents", "consents:read"),
+            Entry("Sign-up forms", "/forms", "sign-up-forms:read"),
             Entry("Suppressions", "/suppressions", "suppressions:read"),
             Entry("Complaints", "/complaints", "complaints:read"),
         ),

@@ -153,7 +153,7 @@ async def _complaints_to_do(page: PageRequest) -> list[Todo]:
 
 def _providers(page: PageRequest, figures: Sequence[ProviderFigures]) -> PageTable:
     titles = tables.columns(
-        provider="Provider",
+        provider=("Provider", "name"),
         delivered=("Delivered", "number"),
         hard=("Hard", "number"),
         share=("Hard share", "number"),

@@ -18,7 +18,7 @@ from mta.web.pages import (
     suppression_pages,
 )
 from mta.web.pages.frame import PageRoute
-from mta.web.pages.senders import account_pages, credential_pages, domain_pages, key_pages, webhook_pages
+from mta.web.pages.senders import account_pages, credential_pages, domain_pages, form_pages, key_pages, webhook_pages
 from mta.web.pages.tools import bounce_test_pages, destination_test_pages, message_test_pages
 
 SUBJECTS = (
@@ -28,6 +28,7 @@ SUBJECTS = (
     domain_pages,
     credential_pages,
     webhook_pages,
+    form_pages,
     message_pages,
     suppression_pages,
     account_pages,

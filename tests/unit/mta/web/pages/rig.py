@@ -162,11 +162,14 @@ async def open_site(store: Store, secrets: Secrets, folder: Path, **sections: An
     """Serve the port. Accounts: shop and club, active, each with a domain of its own and a user of its name."""
     port = free_port()
     admin = {"port": port, **sections.pop("admin", {})}
+    public = {"url": "https://mta.example.net"}
     server = {"data_dir": str(folder), **sections.pop("server", {})}
     zone: dict[str, Node | DnsFault] = {}
     name_server = NameServer(zone)
     dns = {"servers": [f"127.0.0.1:{await name_server.start()}"], "timeout": "2s"}
-    settings = Settings.model_validate({"server": server, "web": {"admin": admin}, "dns": dns, **sections})
+    settings = Settings.model_validate(
+        {"server": server, "web": {"admin": admin, "public": public}, "dns": dns, **sections}
+    )
     profiles = open_profiles(settings, secrets)
     submission = HttpSubmission(Start(0, settings, "", secrets.root, folder), store, profiles, Metrics())
     await submission.start(BackgroundTasks())

@@ -1,8 +1,10 @@
-"""A person complains with the form, in a real browser and a whole service: the case is opened, answered and closed."""
+"""People who get mail, in a real browser and a whole service: they sign up, choose, leave, and complain, which opens a
+case that is answered and closed."""
 
 from __future__ import annotations
 
 import asyncio
+import quopri
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from bench.service import free_port
+from mta.web.sign_up import FASTEST
 from policy.reputation.complaint import CaseState
-from tests.browser.chromium import Visitor, chromium, visitor
+from tests.browser.chromium import PHONE, Visitor, chromium, visitor
 from tests.flow.harness import World, open_world
 from tests.flow.permission import READER, SECTIONS, Shop, shop
 
@@ -45,6 +48,77 @@ async def _case(desk: Shop) -> int:
             await asyncio.sleep(0.1)
     (case,) = found
     return case.id
+
+
+FORM = """
+name = "neuigkeiten"
+sender = "ann@sender.example"
+version = "1"
+page = "https://www.sender.example/newsletter"
+[statements]
+de = "Ich möchte Ihren Newsletter zu den gewählten Themen per E-Mail erhalten. Ich kann mich jederzeit abmelden."
+[[topics]]
+name = "offers"
+labels = { de = "Donaudampfschifffahrtsgesellschaftssonderangebotsbenachrichtigungen" }
+[[topics]]
+name = "events"
+labels = { de = "Veranstaltungen" }
+"""
+
+
+async def _link(world: World, count: int, pattern: str) -> str:
+    """Return the path of a link in the newest of so many messages that were received."""
+    content = quopri.decodestring((await world.received(count))[count - 1].content).decode()
+    found = re.search(rf"https://mta\.sender\.example({pattern})", content)
+    assert found, content
+    return found[1]
+
+
+@pytest.mark.nightly
+async def test_a_reader_signs_up_chooses_and_leaves(world: World) -> None:
+    public, vera = free_port(), "vera@example.com"
+    web = {"public": {**SECTIONS["web"]["public"], "port": public}}
+    phone = {"locale": "de-DE", "viewport": PHONE}
+    async with shop(world, web=web) as desk, chromium() as browser:
+        file = world.directory / "form.toml"
+        file.write_text(FORM)
+        said = await asyncio.to_thread(world.service.cli, "form", "put", str(file), "--account", "shop")
+        async with visitor(browser, f"http://127.0.0.1:{public}", **phone) as reader:
+            page = await reader.go(said.strip().removeprefix("https://mta.sender.example"))
+            await _is_sound(reader)
+            for box in await page.get_by_role("checkbox").all():
+                assert not await box.is_checked()
+                await box.check()
+            await page.locator("#address").fill(vera)
+            await asyncio.sleep(FASTEST + 1)  # nobody is faster; who is, is no person
+            async with page.expect_navigation():
+                await page.locator("button").click()
+            await _is_sound(reader)
+            await reader.go(await _link(world, 1, r"/c/[^\s>]+"))
+            await _is_sound(reader)
+            async with page.expect_navigation():
+                await page.locator("button").click()
+            await _is_sound(reader)
+
+            assert (await desk.send(vera)).reply.code == 250
+            leave = await _link(world, 2, r"/u/[^>\s]+")
+            await reader.go(f"{leave}?choose")
+            await _is_sound(reader)
+            await page.locator("input[value=events]").uncheck()
+            async with page.expect_navigation():
+                await page.locator("button[value=topics]").click()
+            await _is_sound(reader)
+            assert (await desk.send(vera)).reply.code == 250  # about offers, which were kept
+            await reader.go(leave)
+            await _is_sound(reader)
+            async with page.expect_navigation():
+                await page.locator("button").click()
+            await _is_sound(reader)
+            assert (await desk.send(vera)).reply.code == 550
+            await page.goto(reader.url + leave[:-9])  # cut off on its way
+            reader.troubles.clear()  # the console tells of its status
+            assert "beschädigt" in await reader.says()
+            await _is_sound(reader)
 
 
 async def test_a_complaint_by_the_form_is_answered_and_closed(world: World) -> None:
