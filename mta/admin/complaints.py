@@ -6,11 +6,13 @@ ends its account needs a word of its own.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from zoneinfo import ZoneInfo
 
 from mta.admin.complaint_notifier import ComplaintNotifier
 from mta.admin.context import AdminContext
@@ -19,7 +21,11 @@ from mta.mail.address import Address
 from mta.store.reputation.case_clocks import Desk
 from mta.store.reputation.cases import CaseChanged, CaseError, CaseStory, Closed
 from policy.accounts.account import AccountStatus
+from policy.languages import TextLanguage
+from policy.local_format import LocalFormat
+from policy.permission import dossier
 from policy.permission.consent import EVERY_TOPIC
+from policy.permission.evidence import load_assessor
 from policy.permission.suppression import Reason
 from policy.reputation import complaint
 from policy.reputation.complaint import Case, CaseState, Complaint, Source, StepRefused, is_persistent
@@ -70,6 +76,20 @@ async def story(context: AdminContext, number: int) -> CaseStory:
     if context.actor.account_id not in (None, found.case.account_id):
         raise NotFound(f"there is no case C-{number}")
     return found
+
+
+async def dossier_pdf(context: AdminContext, number: int, language: TextLanguage) -> bytes:
+    """Return the dossier that is kept with a case, as PDF. Raises NotFound, Refused, StoreUnavailable."""
+    case, settings = (await story(context, number)).case, context.settings
+    if case.dossier is None:
+        raise NotFound(f"{case.number} has no dossier: no recipient was named when it was opened")
+    account = (await context.account(case.account)).account
+    local = LocalFormat(language, ZoneInfo(settings.server.time_zone))
+    writer = dossier.Writer(local, load_assessor(), settings.server.operator or settings.server.hostname)
+    try:
+        return await asyncio.to_thread(writer.pdf, [dossier.dossier_of_case(case.dossier, account)])
+    except dossier.DossierTooLong as error:
+        raise Refused(str(error)) from None
 
 
 async def open_case(context: AdminContext, new: Complaint) -> int:

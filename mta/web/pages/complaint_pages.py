@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from starlette.responses import Response
+
 from mta.admin import complaints
 from mta.admin.errors import InvalidValue, NotFound, Refused
 from mta.mail.identity import format_id
@@ -14,6 +16,7 @@ from mta.web.pages import tables
 from mta.web.pages.frame import Answer, PageRequest, PageRoutes, PageView, Redirect, message_id
 from mta.web.pages.rendering import span
 from mta.web.pages.tables import PageTable
+from policy.languages import TextLanguage
 from policy.reputation.complaint import Case, CaseEventKind, CaseState, Complaint, Source
 
 routes = PageRoutes()
@@ -102,10 +105,20 @@ async def show(page: PageRequest) -> PageView:
         "message": format_id(case.message_id) if case.message_id else "",
         "history": [_entry(each) for each in story.history],
         "dossier": case.dossier,
+        "languages": [each.value for each in TextLanguage],
         "can": _can(page, case),
         "terminates": await _terminates(page, story),
     }
     return PageView("complaint.html", f"{case.number}: {case.summary}", values, [("Complaints", "/complaints")])
+
+
+@routes.get("/complaints/{case}/dossier", READ)
+async def dossier_file(page: PageRequest) -> Response:
+    """Return the dossier of a case as PDF, in the language asked for."""
+    number, language = _number(page), page.query_choice("language", TextLanguage) or TextLanguage.EN
+    content = await complaints.dossier_pdf(page.context, number, language)
+    headers = {"Content-Disposition": f'attachment; filename="C-{number}-{language.value}.pdf"'}
+    return Response(content, media_type="application/pdf", headers=headers)
 
 
 def _number(page: PageRequest) -> int:

@@ -21,7 +21,16 @@ class Entry:
 
 
 MENU: Sequence[tuple[str, Sequence[Entry]]] = (
-    ("Service", (Entry("Overview", "/", "messages:read"), Entry("Health", "/health", "service:read", True))),
+    (
+        "Service",
+        (
+            Entry("Overview", "/", "messages:read"),
+            Entry("Health", "/health", "service:read", True),
+            Entry("Configuration", "/configuration", "service:read", True),
+            Entry("Users", "/users", "users:read", True),
+            Entry("Audit", "/audit", "audit:read", True),
+        ),
+    ),
     (
         "Mail",
         (
@@ -65,14 +74,6 @@ MENU: Sequence[tuple[str, Sequence[Entry]]] = (
             Entry("Test a bounce", "/test/bounce", "messages:read"),
             Entry("Test a message", "/test/message", "messages:read"),
             Entry("Test a destination", "/test/destination", "shaping:write", True),
-        ),
-    ),
-    (
-        "Administration",
-        (
-            Entry("Users", "/users", "users:read", True),
-            Entry("Configuration", "/configuration", "service:read", True),
-            Entry("Audit", "/audit", "audit:read", True),
         ),
     ),
 )

@@ -44,7 +44,7 @@ function drawCharts(within) {
     new uPlot({
       width: Math.max(place.clientWidth, 200), height: 200, legend: { show: false }, cursor: { show: true, points: { size: 6 } },
       scales: { y: { range: (_, min, max) => [0, Math.max(max * 1.1, 1)] } },
-      axes: [{ ...axis, values: "{HH}:{mm}", space: 60 }, { ...axis, size: 52, values: (_, all) => all.map((each) => each.toLocaleString("en")) }],
+      axes: [{ ...axis, values: "{HH}:{mm}", space: 60, incrs: [60, 300, 600, 1800, 3600, 7200, 14400, 21600, 43200] }, { ...axis, size: 52, values: (_, all) => all.map((each) => each.toLocaleString("en")) }],
       series: [{}, ...names.map((name, n) => ({ label: name, stroke: color(`--series-${n + 1}`), width: 2, points: { show: false } }))],
     }, [xs, ...series], place);
   }

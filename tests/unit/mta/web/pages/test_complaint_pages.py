@@ -46,3 +46,11 @@ async def test_a_verdict_is_asked_for(site: Site) -> None:
     at = f"/complaints/{await _open(site, 'again')}"
     page = await site.ann.submit(at, f"{at}/close")
     assert (page.status, "choose one" in page.words) == (422, True)
+
+
+async def test_the_dossier_comes_as_pdf(site: Site) -> None:
+    at = f"/complaints/{await _open(site, 'who are you?')}/dossier"
+    found = await site.shop.get(f"{at}?language=de")
+    assert (found.status, found.headers["Content-Type"]) == (200, "application/pdf")
+    assert found.text.startswith("%PDF-")
+    assert (await site.browsers["club"].get(at)).status == 404
