@@ -79,6 +79,11 @@ class Accounts:
         """Raises StoreUnavailable."""
         return self._known.by_id.get(account_id)
 
+    def names(self, most: int) -> list[str]:
+        """Return the names of all accounts, none if there are more than ``most``. Raises StoreUnavailable."""
+        known = self._known.by_id
+        return sorted(each.name for each in known.values()) if len(known) <= most else []
+
     @property
     def _known(self) -> AccountCache:
         if self._copy is None:

@@ -27,6 +27,7 @@ from mta.mail.identity import MessageId, parse_id
 from mta.store.accounts.web_users import WebUser
 
 MAX_TEXT = 20_000  # characters of a field
+MAX_NAMES = 500  # of accounts, offered beside a field
 
 E = TypeVar("E", bound=Enum)
 
@@ -85,6 +86,11 @@ class PageRequest:
     def is_operator(self) -> bool:
         """Whether the user is not confined to an account."""
         return self.context.actor.account_id is None
+
+    @property
+    def account_names(self) -> list[str]:
+        """The accounts to choose from, if they are not too many. Raises StoreUnavailable."""
+        return self.context.store.accounts.names(MAX_NAMES) if self.is_operator else []
 
     def may(self, scope: Scope) -> bool:
         return self.context.actor.may(scope)
