@@ -206,7 +206,9 @@ class BreakerFinding:
         what = self.kind.value.replace("_", " ")
         if self.kind is BreakerKind.TRAPS:
             return f"{self.cases} spam traps hit (limit {self.ceiling:g})"
-        return f"{self.cases} {what} of {self.volume} recipients ({self.rate:.2%}, limit {self.ceiling:.2%})"
+        counted = round(self.cases / self.rate) if self.rate else self.volume
+        few = f", counted as {counted}" if counted > self.volume else ""
+        return f"{self.cases} {what} of {self.volume} recipients{few} ({self.rate:.2%}, limit {self.ceiling:.2%})"
 
     @property
     def cause(self) -> ComplaintCause:

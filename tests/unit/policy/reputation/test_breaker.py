@@ -98,6 +98,12 @@ def test_a_finding_says_its_name_and_figures() -> None:
     assert hold.text.startswith("300 rejections")
 
 
+def test_a_finding_about_few_says_as_how_many_they_count() -> None:
+    finding = judge(LANE, BreakerKind.REJECTIONS, DeliveryCounts(delivered=20, refused=60), ITS)
+    assert finding is not None
+    assert finding.words == "60 rejections of 80 recipients, counted as 250 (24.00%, limit 20.00%)"
+
+
 some = st.integers(0, 10_000)
 all_counts = st.builds(
     lambda delivered, known, unknown, soft, complaints, traps, refused: DeliveryCounts(
