@@ -16,6 +16,7 @@ from mta.admin.errors import AdminError, Forbidden, NotFound
 from mta.admin.permissions import Role, Scope
 from mta.mail.address import Address
 from mta.observe.log import get_logger
+from mta.observe.metrics import Metrics
 from mta.store.accounts.account_cache import AccountDetails
 from mta.store.journal.account_changes import AccountError
 from mta.store.journal.audit import AuditOutcome, AuditStart
@@ -66,12 +67,14 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class AdminContext:
-    """What every action works with. ``profiles`` may take a second to read, and most actions do not need them."""
+    """What every action works with. ``profiles`` may take a second to read, and most actions do not need them.
+    ``metrics``: those of the process; a command's are seen by nobody."""
 
     store: Store
     settings: Settings
     profiles: Callable[[], Profiles]
     actor: Actor
+    metrics: Metrics = field(default_factory=Metrics)
 
     async def account(self, name: str) -> AccountDetails:
         """Return an account by its name. Raises NotFound, also if it is not the actor's; StoreUnavailable."""

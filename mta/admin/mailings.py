@@ -138,7 +138,7 @@ async def confirm(
             pages = SkippedPageCheck(profiles, who, skip_pages)
         else:
             allow_private = context.settings.testing.private_webhooks
-            pages = await stack.enter_async_context(PageCheck(profiles, allow_private=allow_private))
+            pages = await stack.enter_async_context(PageCheck(profiles, context.metrics, allow_private=allow_private))
         tools = await _confirmation(context, owner, pages)
         async with context.audited(
             "mailing.confirm", mailing.id, account_id=owner.id, reason=skip_pages or ""

@@ -83,6 +83,14 @@ class LinkLookup(Enum):
     UNANSWERED = "unanswered"
 
 
+class PageFetch(Enum):
+    """What was found of a page that a mailing links to. ``unanswered``: it could not be got."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    UNANSWERED = "unanswered"
+
+
 class StoreCall(Enum):
     """Calls to the store that something waits for."""
 

@@ -29,6 +29,7 @@ from mta.observe.labels import (
     InboundReportKind,
     LinkLookup,
     Lookup,
+    PageFetch,
     Protection,
     ProviderOutcome,
     QueueState,
@@ -185,6 +186,9 @@ class Metrics:
         self.dns = counters.counters("dns_lookups", "DNS lookups for routing, by result", "result", Lookup)
         self.link_lookups = counters.counters(
             "link_lookups", "Messages whose links were looked up, by result", "result", LinkLookup
+        )
+        self.page_fetches = counters.counters(
+            "page_fetches", "Pages got that mailings link to, by what was found there", "result", PageFetch
         )
         # receivers, by provider group
         self.provider_recipients = counters.named_table(

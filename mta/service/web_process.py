@@ -93,6 +93,7 @@ class AdminSide:
             readiness,
             self.submission.sender,
             start.config_file,
+            metrics,
         )
         self._server = HttpServer(self._port.app, "web.admin", LIMITS)
         self._rates: asyncio.Task[None] | None = None

@@ -171,10 +171,11 @@ def _compiled(
 ) -> tuple[list[tuple[int, int | None]], tuple[Reference, ...]]:
     """Return the number that each message gets, with that of the reference it is a sample of; and all references with
     them. Raises ConfirmationRefused."""
-    earlier = compile_references([(each.number, each.sample_of, each.content) for each in kept])
+    counting = [each for each in kept if each.counts]
+    earlier = compile_references([(each.number, each.sample_of, each.content) for each in counting])
     references = {each.number: each for each in earlier.all}
     number = max((each.number for each in kept), default=0)
-    if len(kept) + len(judged) > MAX_REFERENCES:
+    if len(counting) + len(judged) > MAX_REFERENCES:
         raise ConfirmationRefused(f"a mailing has at most {MAX_REFERENCES} references; send the others as another one")
     numbered: list[tuple[int, int | None]] = []
     for each in judged:

@@ -23,6 +23,8 @@ from urllib.parse import quote, urldefrag
 from mta.http_client import HttpClient, HttpError, HttpPage
 from mta.mail.message import Message, Stream
 from mta.mail.reply import sanitise
+from mta.observe.labels import PageFetch
+from mta.observe.metrics import Metrics
 from policy.accounts.account import Account
 from policy.accounts.checked_pages import CheckedPage, CheckedPages, shape_of
 from policy.base import Facts, PageRule
@@ -49,8 +51,10 @@ class PageLookup(Protocol):
 class PageCheck:
     """Looks at the pages. Use it as a context manager."""
 
-    def __init__(self, profiles: Profiles, *, allow_private: bool = False, timeout: float = TIMEOUT) -> None:
-        self._profiles, self._timeout = profiles, timeout
+    def __init__(
+        self, profiles: Profiles, metrics: Metrics, *, allow_private: bool = False, timeout: float = TIMEOUT
+    ) -> None:
+        self._profiles, self._metrics, self._timeout = profiles, metrics, timeout
         self._http = HttpClient(timeout=timeout, allow_private=allow_private, keep_alive=False)
 
     async def check(self, account: Account, message: Message) -> CheckedPages:
@@ -59,7 +63,10 @@ class PageCheck:
         urls = list(dict.fromkeys(url for _, url in wanted.links))
         pages = dict(zip(urls, await asyncio.gather(*map(self._fetch, urls)), strict=True))
         now = datetime.now(UTC)
-        return wanted.answered(lambda rule, url: _judged(rule, url, pages[url], wanted.facts, now))
+        checked = wanted.answered(lambda rule, url: _judged(rule, url, pages[url], wanted.facts, now))
+        for page in checked.pages:
+            self._metrics.page_fetches[_result(page)].inc()
+        return checked
 
     async def __aenter__(self) -> PageCheck:
         return self
@@ -110,6 +117,12 @@ class _Wanted:
     def answered(self, answer: Callable[[PageRule, str], CheckedPage]) -> CheckedPages:
         found = (answer(rule, url) for rule, url in self.links)
         return CheckedPages(tuple(replace(link, observed=link.rule in self.chain.observed) for link in found))
+
+
+def _result(page: CheckedPage) -> PageFetch:
+    if page.status is None:
+        return PageFetch.UNANSWERED
+    return PageFetch.REFUSED if page.fault else PageFetch.ACCEPTED
 
 
 def _judged(rule: PageRule, url: str, page: HttpPage | str, facts: Facts, at: datetime) -> CheckedPage:

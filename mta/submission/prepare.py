@@ -187,7 +187,7 @@ class Preparer:
         compared = await self._references.compare(mailing, message, facts.reading)
         if isinstance(compared, Unmatched):
             now = await self._store.mailings.find(mailing.account_id, mailing.id)
-            if now is not None and now.references != mailing.references:
+            if now is not None and (now.references, now.redacted) != (mailing.references, mailing.redacted):
                 facts = replace(facts, mailing=now)
                 compared = await self._references.compare(now, message, facts.reading)
         return replace(facts, reference=compared)

@@ -1,7 +1,7 @@
 """The references of mailings, compiled: read when a mailing's first message comes, and kept while it is sent.
 
-Invariants: what is kept belongs to the references that the mailing has now: a new one is read, a removed one is no
-longer used.
+Invariants: what is kept belongs to the references that the mailing has now: a new one is read, one that was removed or
+from which an address was erased is no longer used.
 
 Limitations: of the mailings used last as many are kept as fit into ``MOST_OCTETS``.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from dataclasses import replace
 
 from mta.mail.message import Message
 from mta.store.store import Store
@@ -20,7 +21,7 @@ from policy.text.message_text import MessageText
 MOST_OCTETS = 64 * 1024 * 1024
 HEAVY = 256 * 1024  # octets of the largest message that is compared at once; larger ones are compared in a thread
 
-_Key = tuple[str, tuple[int, ...]]
+_Key = tuple[str, tuple[int, ...], tuple[int, ...]]
 
 
 class CompiledReferences:
@@ -38,14 +39,18 @@ class CompiledReferences:
         def compared() -> Matched | Unmatched:
             return references.compare(ReadMessage.of(message.headers, reading, message.size, recipients))
 
-        return await asyncio.to_thread(compared) if message.size > HEAVY else compared()
+        found = await asyncio.to_thread(compared) if message.size > HEAVY else compared()
+        if isinstance(found, Unmatched) and mailing.redacted:
+            numbers = ", ".join(map(str, mailing.redacted))
+            return replace(found, text=f"{found.text} (an address was erased from reference {numbers}, which ended it)")
+        return found
 
     async def _of(self, mailing: Mailing) -> References:
-        key = mailing.id, mailing.references
+        key = mailing.id, mailing.references, mailing.redacted
         compiled = self._compiled.get(key)
         if compiled is None:
             confirmed = await self._store.mailings.reference_contents(mailing.id)
-            submitted = [(each.number, each.sample_of, each.content) for each in confirmed]
+            submitted = [(each.number, each.sample_of, each.content) for each in confirmed if each.counts]
             compiled = self._compiled[key] = await asyncio.to_thread(compile_references, submitted)
             while len(self._compiled) > 1 and sum(each.octets for each in self._compiled.values()) > MOST_OCTETS:
                 self._compiled.popitem(last=False)

@@ -21,6 +21,7 @@ from mta.admin.consents import ConsentImports
 from mta.admin.context import Actor, AdminContext, Via
 from mta.admin.permissions import Role
 from mta.admin.sending import MessageSender
+from mta.observe.metrics import Metrics
 from mta.store.accounts.api_tokens import ApiToken
 from mta.store.postgres.errors import StoreUnavailable
 from mta.store.store import Store
@@ -92,14 +93,15 @@ class AdminPort:
         readiness: ServiceReadiness,
         sender: MessageSender,
         config_file: Path | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
-        self._store, self._profiles = store, profiles
+        self._store, self._profiles, self._metrics = store, profiles, metrics or Metrics()
         self.rates = RateHistory(settings.server.data_dir / "run")
         self.imports = ConsentImports()
         services = {
             "rates": self.rates, "readiness": readiness, "config_file": config_file, "imports": self.imports
         }  # fmt: skip
-        self.pages = PagesApp(store, services)
+        self.pages = PagesApp(store, services, self._metrics)
         self.api = make_api()
         self.api.state.readiness, self.api.state.sender = readiness, sender
         run_dir = settings.server.data_dir / "run"
@@ -145,7 +147,8 @@ class AdminPort:
             late = problems.problem(429, "too many requests", headers={"Retry-After": str(int(wait) + 1)})
             return await late(scope, receive, with_headers(send, self._rate_fields(found.id)))
         actor = _actor(found, source)
-        scope.setdefault("state", {})["context"] = AdminContext(self._store, self._settings, self._profiles, actor)
+        context = AdminContext(self._store, self._settings, self._profiles, actor, self._metrics)
+        scope.setdefault("state", {})["context"] = context
         key = headers.get(idempotency.HEADER) if scope["method"] == "POST" else None
         app = self.api if key is None else self._keyed(found.id, key)
         return await self._serve(app, scope, receive, with_headers(send, self._rate_fields(found.id)))

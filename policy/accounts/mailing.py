@@ -55,7 +55,8 @@ class Mailing:
     ``category``: the kind of goods that it is about; "": its topic. ``list``: the list it goes to; ``origin``: where
     that list comes from, None if nobody has said so; ``approved``: whether a reviewer has approved that origin.
     ``stopped``: why nothing more may leave, if so.
-    ``references``: the numbers of the messages that were confirmed, which its messages must match.
+    ``references``: the numbers of the messages that were confirmed, which its messages must match; ``redacted``: those
+    of them from which an address was erased, so that nothing matches them.
     ``pages``: those that were looked at for the confirmation, behind links.
     """
 
@@ -70,6 +71,7 @@ class Mailing:
     approved: bool = False
     stopped: str | None = None
     references: tuple[int, ...] = ()
+    redacted: tuple[int, ...] = ()
     category: str = ""
     pages: CheckedPages = field(default_factory=CheckedPages)
 

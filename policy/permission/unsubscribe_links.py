@@ -48,6 +48,7 @@ _ADDRESS = re.compile(r"[^\s@?]{1,64}(?:@|%40)[^\s@?]{1,255}\.[^\s@?.]{2,}", re.
 _PRIVATE_DOMAINS = frozenset({"localhost", "local", "internal", "lan", "home", "corp", "localdomain", "invalid"})
 _FRONT_PAGE = re.compile(r"https://[^/?#]*/?(?:#.*)?", re.IGNORECASE)
 _ENDS = re.compile(r"[.!](?=\s|\Z)|[|•·–—]|\n")  # a question leads to what follows it
+_CLAUSES = re.compile(r"[,;:?]|\b(?:of|en|oder|und|ou|et|o|u|y|or|and)\b")  # made plain
 _ENDS_BEHIND = re.compile(r"[.!](?=\s|\Z)|[|•·]|\n")  # a dash goes on with it
 
 
@@ -220,10 +221,20 @@ class UnsubscribeLinks:
         if elsewhere or _is_front_page(link.url):
             return None
         sentence = sentence_of(link, words)
-        if is_announced or grammar.says(sentence):
+        if is_announced:
+            return sentence
+        if self._turns_away(link, words):
+            return None
+        if grammar.says(sentence):
             return sentence
         longer = sentence_of(link, words, elliptic=ELLIPTIC)
         return longer if longer != sentence and grammar.says(longer) else None
+
+    def _turns_away(self, link: Link, words: str) -> bool:
+        """Return whether the clause that a link stands in is about something else than its sentence: "or read more
+        here"."""
+        clause = clause_of(link, words)
+        return self._grammar.is_for_looking(clause) and not self._grammar.says(clause)
 
     def _is_of_others(self, link: Link, words: str) -> bool:
         """Return whether a link ends something other than mail, by its words or those of its sentence."""
@@ -274,6 +285,14 @@ def sentence_of(link: Link, words: str, elliptic: int = 0, *, is_told: bool = Fa
     while not is_told and pieces and _goes_on(start.strip(" :»><\t\n"), elliptic, is_below="\n" in before):
         start = f"{pieces.pop()} {start}"
     return plain(f"{start} {words} {_ENDS_BEHIND.split(behind[:LONGEST])[0]}")
+
+
+def clause_of(link: Link, words: str) -> str:
+    """Return the clause that a link stands in, made plain: its sentence without what is said before it. What stands
+    behind the link belongs to it as well ("here you can change or cancel it")."""
+    before, behind = link.around
+    start = plain(_ENDS.split(before[-LONGEST:])[-1])
+    return f"{_CLAUSES.split(start)[-1]} {words} {plain(_ENDS_BEHIND.split(behind[:LONGEST])[0])}"
 
 
 def _goes_on(start: str, elliptic: int, *, is_below: bool) -> bool:

@@ -50,6 +50,7 @@ class LanguageWords(Section):
     devices: list[str]
     here: list[str]
     elsewhere: list[str]
+    looking: list[str]
     urls: list[str]
     others: list[str]
     pages: list[str]
@@ -70,7 +71,7 @@ class UnsubscribeGrammar:
     """The grammar of all languages, compiled."""
 
     __slots__ = (
-        "_alone", "_desks", "_devices", "_elsewhere", "_here", "_hints", "_less", "_mail", "_offers", "_others",
+        "_alone", "_desks", "_devices", "_elsewhere", "_here", "_hints", "_less", "_looking", "_mail", "_offers", "_others",
         "_pages", "_says", "_spots", "_urls",
     )  # fmt: skip
 
@@ -79,6 +80,7 @@ class UnsubscribeGrammar:
         self._less = [tuple(map(re.compile, _of_less(language))) for language in languages]
         self._alone = frozenset(word for language in languages for word in language.alone)
         self._elsewhere = re.compile(any_of(word for language in languages for word in language.elsewhere))
+        self._looking = re.compile(any_of(word for language in languages for word in language.looking))
         self._others = re.compile(any_of(word for language in languages for word in language.others))
         self._mail = re.compile(any_of(mail for language in languages for mail in _of_mail_only(language)))
         self._pages = re.compile(any_of(word for language in languages for word in language.pages))
@@ -111,6 +113,10 @@ class UnsubscribeGrammar:
     def leads_elsewhere(self, words: str) -> bool:
         """Return whether a link under ``words`` is about something else, whatever its sentence says."""
         return bool(self._elsewhere.search(words))
+
+    def is_for_looking(self, clause: str) -> bool:
+        """Return whether a clause, made plain, tells that there is something to read: "read more"."""
+        return bool(self._looking.search(clause))
 
     def offers(self, text: str) -> bool:
         """Return whether ``text``, made plain, says it in words that are not used for anything else: not of orders,

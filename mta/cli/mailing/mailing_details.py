@@ -85,6 +85,7 @@ def reference_line(reference: ReferenceRecord) -> str:
     """Return a reference in one line."""
     what = f" (sample of {reference.sample_of})" if reference.sample_of else ""
     gone = f", removed by {reference.removed_by} {moment(reference.removed_at)}" if reference.removed_at else ""
+    gone += f", an address erased from it {moment(reference.redacted_at)}" if reference.redacted_at else ""
     confirmed = f"confirmed by {reference.by} {moment(reference.at)} under terms {reference.terms}"
     return f"  {reference.number:<3} sha256 {reference.digest[:16]}, {size(reference.size)}, {confirmed}{what}{gone}"
 

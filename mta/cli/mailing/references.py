@@ -53,7 +53,7 @@ def preview(
     async def work(store: Store) -> tuple[Mailing, ReferenceRecord, ReferenceContent]:
         mailing = await find_mailing(settings, store, which, account)
         records = {each.number: each for each in await store.mailings.references(mailing.id)}
-        contents = {each.number: each for each in await store.mailings.reference_contents(mailing.id, removed=True)}
+        contents = {each.number: each for each in await store.mailings.reference_contents(mailing.id)}
         if number not in records:
             fail(f'mailing "{mailing.name}" has no reference {number}')
         return mailing, records[number], contents[number]

@@ -76,7 +76,7 @@ async def compare_queued(
 async def _as_sent(database: Database, mailing_id: str) -> References:
     async with database.session() as connection:
         confirmed = await references.contents(connection, mailing_id)
-    as_sent = [(each.number, each.sample_of, each.outgoing) for each in confirmed]
+    as_sent = [(each.number, each.sample_of, each.outgoing) for each in confirmed if each.counts]
     return await asyncio.to_thread(compile_references, as_sent)
 
 

@@ -28,6 +28,9 @@ m.confirmed_terms, m.sample, m.sampled, m.released_at, m.released_by, m.stopped_
 m.stop_bounces, m.changed_at, s.origin, s.approved_at, array(
     select r.number from mailing_reference r where r.mailing = m.id and r.removed_at is null order by 1
 ) as reference_numbers, array(
+    select r.number from mailing_reference r
+    where r.mailing = m.id and r.removed_at is null and r.redacted_at is not null order by 1
+) as redacted_numbers, array(
     select r.evidence -> 'pages' from mailing_reference r
     where r.mailing = m.id and r.removed_at is null and r.evidence ? 'pages'
 ) as reference_pages"""
@@ -62,6 +65,7 @@ def mailing_of(row: Any) -> Mailing:
         approved=row["approved_at"] is not None,
         stopped=row["stopped"],
         references=tuple(row["reference_numbers"]),
+        redacted=tuple(row["redacted_numbers"]),
         pages=CheckedPages(tuple(_page(each) for kept in row["reference_pages"] for each in orjson.loads(kept))),
     )
 

@@ -162,11 +162,11 @@ class Mailings:
         """Return whether a queued message is, as it would leave, one that was confirmed. Raises StoreUnavailable."""
         return await content_check.compare_queued(self._database, mailing_id, message_id, recipients)
 
-    async def reference_contents(self, mailing_id: str, *, removed: bool = False) -> Sequence[ReferenceContent]:
-        """Return the messages that those of the mailing must match, and those that were ``removed`` if asked for.
-        Raises StoreUnavailable."""
+    async def reference_contents(self, mailing_id: str) -> Sequence[ReferenceContent]:
+        """Return the messages that were confirmed for a mailing, those that count no longer too. Raises
+        StoreUnavailable."""
         async with self._database.session() as connection:
-            return await references.contents(connection, mailing_id, removed=removed)
+            return await references.contents(connection, mailing_id)
 
     async def list(
         self, account_id: int | None = None, *, before: tuple[datetime, str] | None = None, limit: int = 100
@@ -267,7 +267,7 @@ class Mailings:
             account_id = await connection.fetchval(_LOCK, mailing_id)
             if account_id is None or not await references.remove(connection, mailing_id, number, by=by):
                 raise MailingError(f"the mailing {mailing_id} has no reference {number}")
-            if not await references.contents(connection, mailing_id):
+            if all(each.removed for each in await references.contents(connection, mailing_id)):
                 raise MailingError("it is the only reference of the mailing; stop the mailing (mta mailing stop)")
             said = {"mailing": mailing_id, "act": "reference removed", "number": number, "why": sanitise(why, 200)}
             await _say(connection, account_id, by, said)

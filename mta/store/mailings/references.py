@@ -1,7 +1,7 @@
 """The messages that were confirmed for a mailing: written once, looked up, withdrawn.
 
-Invariants: a reference is never changed, but for the address of a person who was erased; one that was removed no
-longer counts, and stays as evidence for as long as that of consents (``mta.store.privacy``).
+Invariants: a reference is never changed, but for the address of a person who was erased, after which it no longer
+counts; neither does one that was removed, which stays as evidence for as long as that of consents (``mta.store.privacy``).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"""
 
 _LIST = """
 select number, at, by, terms, sample_of, digest, octet_length(content) as size, preview, picture, evidence, removed_at,
-    removed_by
+    removed_by, redacted_at
 from mailing_reference where mailing = $1 order by number"""
 
 _TICKED = """
@@ -31,8 +31,8 @@ select number as reference, at, by, terms, encode(digest, 'hex') as sha256, evid
 from mailing_reference where mailing = $1 order by number"""
 
 _CONTENTS = """
-select number, sample_of, content, outgoing from mailing_reference
-where mailing = $1 and (removed_at is null or $2) order by number"""
+select number, sample_of, content, outgoing, removed_at is not null as removed, redacted_at is not null as redacted
+from mailing_reference where mailing = $1 order by number"""
 
 _REMOVE = """
 update mailing_reference set removed_at = now(), removed_by = $3
@@ -74,16 +74,24 @@ class ReferenceRecord:
     evidence: Mapping[str, Any]
     removed_at: datetime | None = None
     removed_by: str | None = None
+    redacted_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ReferenceContent:
-    """The message of a reference, as submitted and as it would leave."""
+    """The message of a reference, as submitted and as it would leave. ``redacted``: an address was erased from it."""
 
     number: int
     sample_of: int | None
     content: bytes
     outgoing: bytes
+    removed: bool = False
+    redacted: bool = False
+
+    @property
+    def counts(self) -> bool:
+        """Whether a message may match it."""
+        return not self.removed and not self.redacted
 
 
 async def add(connection: Connection, mailing_id: str, new: NewReference, *, by: str, terms: str) -> None:
@@ -115,11 +123,12 @@ async def ticked(connection: Connection, mailing_id: str) -> list[dict[str, Any]
     ]
 
 
-async def contents(connection: Connection, mailing_id: str, *, removed: bool = False) -> Sequence[ReferenceContent]:
-    """Return the messages that count, in order; those that were ``removed`` too if asked for."""
-    rows = await connection.fetch(_CONTENTS, mailing_id, removed)
+async def contents(connection: Connection, mailing_id: str) -> Sequence[ReferenceContent]:
+    """Return the messages that were confirmed, in order, those that count no longer too."""
+    rows = await connection.fetch(_CONTENTS, mailing_id)
     return [
-        ReferenceContent(row["number"], row["sample_of"], bytes(row["content"]), bytes(row["outgoing"])) for row in rows
+        ReferenceContent(**dict(row) | {"content": bytes(row["content"]), "outgoing": bytes(row["outgoing"])})
+        for row in rows
     ]
 
 

@@ -6,7 +6,7 @@ Invariants: another address that merely contains this one is never touched.
 
 Limitations: scans whole tables, so it takes as long as reading them. The content of queued messages is not changed. In
 the reference of a mailing the address is found as it is written, not in base64 or quoted-printable. Its digest stays
-that of what was confirmed.
+that of what was confirmed, and no message can match it any more.
 Subjects and display names are not searched for a person's name.
 """
 
@@ -54,9 +54,15 @@ update mailing_reference r set
     outgoing = decode(regexp_replace(encode(r.outgoing, 'escape'), $2, $3, 'gi'), 'escape'),
     preview = regexp_replace(r.preview, $2, $3, 'gi'),
     evidence = regexp_replace(r.evidence::text, $2, $3, 'gi')::jsonb,
-    picture = case when r.preview ~* $2 then null else r.picture end
+    picture = case when r.preview ~* $2 then null else r.picture end,
+    redacted_at = coalesce(r.redacted_at, now())
 from mailing m
 where m.id = r.mailing and ($1::bigint is null or m.account_id = $1) and {REFERENCE_HAS}"""  # noqa: S608 - our own text
+
+# So that no process goes on comparing messages with what it read before.
+_MAILINGS = """
+update mailing m set changed_at = now()
+where exists (select from mailing_reference r where r.mailing = m.id and r.redacted_at >= m.changed_at)"""
 
 _SUPPRESSIONS = """
 update suppression set address = $3, evidence = '' where address_key = $2 and ($1::bigint is null or account_id = $1)"""
@@ -89,6 +95,8 @@ async def redact(database: Database, account_id: int | None, address: Address, a
     for statement in (_MESSAGES, _REJECTIONS, _EVENTS, _REFERENCES):
         async with database.session(SECONDS) as connection:
             counts.append(_count(await connection.execute(statement, account_id, search, instead)))
+    async with database.session(SECONDS) as connection:
+        await connection.execute(_MAILINGS)
     async with database.session(SECONDS) as connection:
         await connection.execute(_OUTBOX, account_id, search, instead)
     async with database.session() as connection:

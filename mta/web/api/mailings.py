@@ -125,6 +125,7 @@ class ReferenceItem(Model):
     size: int
     removed_at: datetime | None
     removed_by: str | None
+    redacted_at: datetime | None = Field(description="When an address was erased from it, which ended it.")
 
 
 class ReferencePreview(ReferenceItem):

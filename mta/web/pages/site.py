@@ -29,6 +29,7 @@ from mta.admin.errors import Forbidden, NotFound
 from mta.admin.passwords import Passwords
 from mta.admin.permissions import Role
 from mta.observe.log import get_logger
+from mta.observe.metrics import Metrics
 from mta.store.accounts.web_users import WebUser
 from mta.store.postgres.errors import StoreUnavailable
 from mta.store.store import Store
@@ -60,8 +61,8 @@ TEXTS = {
 class PagesApp:
     """``services``: what pages need besides the store, by name. ``close`` it."""
 
-    def __init__(self, store: Store, services: Mapping[str, Any]) -> None:
-        self._store, self._services = store, services
+    def __init__(self, store: Store, services: Mapping[str, Any], metrics: Metrics) -> None:
+        self._store, self._services, self._metrics = store, services, metrics
         self._files = StaticFiles()
         self._templates = Templates(self._files)
         self._passwords = Passwords()
@@ -251,7 +252,7 @@ class _Call:
     def _request_of(self, user: WebUser) -> PageRequest:
         role = Role(user.role)
         actor = Actor(user.name, role, Via.PAGE, self._source, user.account_id, user.account, role.scopes)
-        context = AdminContext(self._app._store, self._settings, self._profiles, actor)
+        context = AdminContext(self._app._store, self._settings, self._profiles, actor, self._app._metrics)
         return PageRequest(self._request, context, user, self._token, self._https, services=self._app.services)
 
     def _to_login(self) -> Response:

@@ -42,6 +42,7 @@ create table mailing_reference (
     evidence    jsonb not null,             -- what was found when it was judged
     removed_at  timestamptz,                -- no message may match it any more
     removed_by  text,
+    redacted_at timestamptz,                -- an address was erased from it: no message matches it any more either
     primary key (mailing, number)
 );
 

@@ -203,6 +203,8 @@ async def test_what_was_confirmed_is_shown_and_can_be_withdrawn(
         "mailing", "reference", "remove", "june", "2", "--reason", "an error", "--yes"
     )
     assert (await operator.json("mailing", "reference", "list", "june"))[1]["removed_at"] is None
+    await operator.says("mailing", "confirm", "june", "--message", one, *UNSEEN)
+    assert [each["number"] for each in await operator.json("mailing", "reference", "list", "june")] == [1, 2, 3, 4]
 
 
 async def test_a_message_that_waits_is_confirmed_by_its_id(operator: Operator, store: Store) -> None:

@@ -15,6 +15,8 @@ from aiohttp.test_utils import unused_port
 
 from mta import http_client
 from mta.mail.message import Message, Stream
+from mta.observe.labels import PageFetch
+from mta.observe.metrics import Metrics
 from mta.submission import page_check
 from mta.submission.page_check import PageCheck, SkippedPageCheck
 from policy.accounts.checked_pages import CheckedPage
@@ -132,7 +134,7 @@ def profiles(*urls: str, observed: Iterable[str] = ()) -> Profiles:
 
 
 async def look(*urls: str, allow_private: bool = True, timeout: float = 20) -> tuple[CheckedPage, ...]:
-    async with PageCheck(profiles(*urls), allow_private=allow_private, timeout=timeout) as check:
+    async with PageCheck(profiles(*urls), Metrics(), allow_private=allow_private, timeout=timeout) as check:
         return (await check.check(ACCOUNT, message())).pages
 
 
@@ -193,6 +195,15 @@ async def test_a_page_is_asked_for_once_and_links_are_not_without_end(server: Se
     assert len(server.methods) == page_check.MAX_PAGES
 
 
+async def test_what_was_found_is_counted(server: Server) -> None:
+    metrics = Metrics()
+    urls = [server.url(path) for path in ("ok", "login", "404", "circle")]
+    async with PageCheck(profiles(*urls), metrics, allow_private=True) as check:
+        await check.check(ACCOUNT, message())
+    counted = {result: metrics.page_fetches[result].value for result in PageFetch}
+    assert counted == {PageFetch.ACCEPTED: 1, PageFetch.REFUSED: 2, PageFetch.UNANSWERED: 1}
+
+
 async def test_an_operator_may_accept_links_unseen() -> None:
     url = "https://shop.example/u/1"
     links = await SkippedPageCheck(profiles(url, url), "ann", "intranet").check(ACCOUNT, message())
@@ -203,7 +214,7 @@ async def test_an_operator_may_accept_links_unseen() -> None:
 
 async def test_a_fault_of_an_observed_rule_is_only_kept(server: Server) -> None:
     url = server.url("404")
-    async with PageCheck(profiles(url, observed=["unsubscribe"]), allow_private=True) as check:
+    async with PageCheck(profiles(url, observed=["unsubscribe"]), Metrics(), allow_private=True) as check:
         links = await check.check(ACCOUNT, message())
     assert [str(link) for link in links.pages] == ["answers 404, not 200"]
     assert links.faults == ()
@@ -239,7 +250,7 @@ async def test_no_page_of_a_private_network_is_asked_for(
 ) -> None:
     literal = f"[{address}]" if ":" in address else address
     url = "https://rebound.example/" if where == "named" else f"https://{literal}/"
-    async with PageCheck(profiles(url)) as check:
+    async with PageCheck(profiles(url), Metrics()) as check:
         monkeypatch.setattr(check._http._session.connector, "_resolver", Resolver(rebound=address))
         (link,) = (await check.check(ACCOUNT, message())).pages
     assert "is not a public internet address" in link.fault
@@ -271,7 +282,7 @@ async def test_a_redirect_into_a_private_network_is_not_followed(
     first = server.url(f"away?to={target}")
     monkeypatch.setattr(http_client, "check_url", lambda url, **_: None if url == first else checked(url))
     monkeypatch.setattr(http_client, "is_public", lambda address: str(address) == "127.0.0.1" or is_public(address))
-    async with PageCheck(profiles(first)) as check:
+    async with PageCheck(profiles(first), Metrics()) as check:
         monkeypatch.setattr(check._http._session.connector, "_resolver", Resolver(rebound="10.0.0.1"))
         (link,) = (await check.check(ACCOUNT, message())).pages
     assert why in link.fault
