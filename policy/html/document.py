@@ -19,6 +19,7 @@ from typing import Any
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from policy.html.css import Sheet, is_font_url, sheet_of
+from policy.html.outlook import NOT_FOR_ALL, hidden_in_outlook
 from policy.html.style import Hiding
 from policy.html.visibility import Hidden, Unproven, judge
 from policy.reading_budget import ReadingBudget, TooIntricate
@@ -50,7 +51,6 @@ _UNDERSTOOD = frozenset({
     "data", "hgroup", "area", "public", "o", "v", "w", "xml", "style", "title", "script",
 })  # fmt: skip
 _TAG = re.compile(r"<(/?[a-zA-Z][a-zA-Z0-9]{0,30}[^<a-zA-Z0-9]?)")  # with the character behind its name
-_NOT_FOR_ALL = re.compile(r"<!(?:--)?\s*\[if\s*!|<!\[if", re.IGNORECASE)  # downlevel-revealed: hidden in Outlook
 
 
 class Link:
@@ -245,7 +245,7 @@ class HtmlDocument:
         for name in _NOT_RENDERED:
             if name in names:
                 self._take(tree, name)
-        judged = judge(tree, sheets, _doubtful(tree, html, names), budget)
+        judged = judge(tree, sheets, _doubtful(tree, html, names, budget), budget)
         self.concealed = tuple(hidden for hidden in judged.hidden if hidden.text.strip())
         self.unproven = tuple(piece for piece in judged.unproven if piece.text.strip() or piece.links)
         if judged.nothing_left:
@@ -259,6 +259,11 @@ class HtmlDocument:
             if name in _WITH_WORDS:
                 self._not_rendered.append(Hidden(node.text(deep=True, separator="\n"), Hiding.NOT_RENDERED))
             node.decompose()
+
+    @property
+    def is_all(self) -> bool:
+        """Whether all of it is proved to show."""
+        return not (self.fault or self.concealed or self.unproven or self._not_rendered)
 
     @property
     def links(self) -> tuple[Link, ...]:
@@ -322,32 +327,16 @@ def sheets_of(tree: LexborHTMLParser, budget: ReadingBudget) -> list[Sheet]:
     return sheets
 
 
-def _doubtful(tree: LexborHTMLParser, html: str, names: frozenset[str]) -> dict[LexborNode, str]:
+def _doubtful(tree: LexborHTMLParser, html: str, names: frozenset[str], budget: ReadingBudget) -> dict[LexborNode, str]:
     """Return the elements that are not understood in themselves, and why."""
     found = {}
     for name in sorted(names - _UNDERSTOOD - frozenset(_NOT_RENDERED)):
         for node in tree.tags(name):
             found[node] = f"<{name}>"
-    if _NOT_FOR_ALL.search(html) and tree.body is not None:
-        for node in _between_comments(tree.body):
+    if NOT_FOR_ALL.search(html) and tree.body is not None:
+        for node in hidden_in_outlook(tree.body, lambda piece: HtmlDocument(piece, budget)):
             found[node] = "a conditional comment that hides it in Outlook"
     return found
-
-
-def _between_comments(root: LexborNode) -> Iterator[LexborNode]:
-    """Yield the elements and texts between ``<![if ...]>`` and ``<![endif]>``."""
-    for comment in [node for node in root.traverse() if node.tag == "-comment"]:
-        if _opens(comment):
-            node = comment.next
-            while node is not None and not (node.tag == "-comment" and "endif" in (node.comment_content or "")):
-                if node.is_element_node or node.is_text_node:
-                    yield node
-                node = node.next
-
-
-def _opens(comment: LexborNode) -> bool:
-    text = (comment.comment_content or "").strip().lower()
-    return text.startswith("[if") and "endif" not in text
 
 
 def check_tags(html: str, budget: ReadingBudget, tags: Counter[str] | None = None) -> None:

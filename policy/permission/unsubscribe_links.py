@@ -223,7 +223,7 @@ class UnsubscribeLinks:
         sentence = sentence_of(link, words)
         if is_announced:
             return sentence
-        if self._turns_away(link, words):
+        if grammar.says_nothing(words) and self._turns_away(link, words):
             return None
         if grammar.says(sentence):
             return sentence
@@ -239,9 +239,9 @@ class UnsubscribeLinks:
     def _is_of_others(self, link: Link, words: str) -> bool:
         """Return whether a link ends something other than mail, by its words or those of its sentence."""
         grammar = self._grammar
-        if not grammar.is_of_others(words):
+        if not grammar.is_of_others(words, link.words):
             return False
-        return grammar.is_of_others(sentence_of(link, words))
+        return not grammar.names_mail(sentence_of(link, words))
 
 
 def _is_front_page(url: str) -> bool:

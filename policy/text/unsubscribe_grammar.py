@@ -18,6 +18,7 @@ from functools import cache
 
 from config.toml import DEFAULTS, read, read_text
 from config.types import Section
+from policy.text.other_subscriptions import OtherSubscriptions, SubscriptionWords
 
 SHIPPED = DEFAULTS / "unsubscribe_words.toml"
 LONGEST = 2000  # characters of one text that are read
@@ -55,6 +56,7 @@ class LanguageWords(Section):
     others: list[str]
     pages: list[str]
     desks: list[str]
+    subscriptions: SubscriptionWords
 
 
 class _Words(Section):
@@ -71,8 +73,8 @@ class UnsubscribeGrammar:
     """The grammar of all languages, compiled."""
 
     __slots__ = (
-        "_alone", "_desks", "_devices", "_elsewhere", "_here", "_hints", "_less", "_looking", "_mail", "_offers", "_others",
-        "_pages", "_says", "_spots", "_urls",
+        "_alone", "_desks", "_devices", "_elsewhere", "_here", "_hints", "_less", "_looking", "_mail", "_offers",
+        "_others", "_pages", "_says", "_spots", "_subscriptions", "_urls",
     )  # fmt: skip
 
     def __init__(self, languages: Sequence[LanguageWords]) -> None:
@@ -83,6 +85,7 @@ class UnsubscribeGrammar:
         self._looking = re.compile(any_of(word for language in languages for word in language.looking))
         self._others = re.compile(any_of(word for language in languages for word in language.others))
         self._mail = re.compile(any_of(mail for language in languages for mail in _of_mail_only(language)))
+        self._subscriptions = [OtherSubscriptions(language.subscriptions, self._mail) for language in languages]
         self._pages = re.compile(any_of(word for language in languages for word in language.pages))
         self._desks = frozenset(word for language in languages for word in language.desks)
         self._offers = [_narrow_pattern(language) for language in languages]
@@ -123,9 +126,19 @@ class UnsubscribeGrammar:
         contracts, mail addresses or devices."""
         return any(pattern.search(text) for pattern in self._offers) and not self._devices.search(text)
 
-    def is_of_others(self, text: str) -> bool:
-        """Return whether ``text`` is about ending something other than mail: a course, a membership, an order."""
-        return bool(self._others.search(text)) and not self._mail.search(text)
+    def is_of_others(self, text: str, link: str = "") -> bool:
+        """Return whether ``text`` is about ending something other than mail: a course, a membership, an order.
+        ``link``: the words of the link that it is, as they were written."""
+        if self.names_mail(text):
+            return False
+        if self._others.search(text):
+            return True
+        said, written = text.split(), link.split()
+        return any(each.are_named(said, written, is_link=bool(link)) for each in self._subscriptions)
+
+    def names_mail(self, text: str) -> bool:
+        """Return whether ``text`` names mail, by a word that is used for nothing else."""
+        return bool(self._mail.search(text))
 
     def spots(self, text: str) -> Iterator[int]:
         """Yield where ``text``, made plain, may speak of unsubscribing."""

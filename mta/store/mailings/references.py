@@ -1,7 +1,8 @@
 """The messages that were confirmed for a mailing: written once, looked up, withdrawn.
 
 Invariants: a reference is never changed, but for the address of a person who was erased, after which it no longer
-counts; neither does one that was removed, which stays as evidence for as long as that of consents (``mta.store.privacy``).
+counts; neither does one that was removed, which stays as evidence for as long as that of consents
+(``mta.store.privacy``).
 """
 
 from __future__ import annotations
