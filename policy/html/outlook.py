@@ -1,4 +1,4 @@
-"""What Outlook for Windows does not show of a page: what stands between ``<!--[if !mso]><!-->`` and ``<!--<![endif]-->``.
+"""What Outlook for Windows does not show of a page: what is between ``<!--[if !mso]><!-->`` and ``<!--<![endif]-->``.
 
 Buttons are often written twice, for Outlook in a comment that only it reads (``<!--[if mso]> ... <![endif]-->``, with
 VML) and for all others behind it. If both say the same and lead to the same place, every reader sees it.

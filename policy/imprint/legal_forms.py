@@ -26,7 +26,7 @@ def _spelled(spellings: str) -> str:
 
 _FORMS = (
     *(_spelled(spellings) for country in shipped("legal_forms").values() for spellings in country),
-    rf"stichting|st(?={_DOT}\W)",
+    rf"stichting|stg|st(?={_DOT}\W)",
 )
 _FORM = re.compile("|".join((*_FORMS[:-1], "stichting")))
 _ENDS = r"(?=\s*(?:[\n,;|•·]|\s-\s|\Z))"  # no word follows that could belong to the name

@@ -87,7 +87,9 @@ def address(street: str, postcode: str, city: str, country: str) -> tuple[tuple[
     by elements inside words, or whose longest word is shortened."""
     parts = read_street(street, country.upper())
     particles = country.upper() in _PARTICLES
-    more = (words(said.removeprefix("the "), particles=particles, shortened=True) for said in parts.more)
+    more = (
+        words(said.removeprefix("the "), particles=particles, shortened=True, anchored=False) for said in parts.more
+    )
     pieces = [*more]
     pieces += (Sought(re.compile(f"{BEGIN}{_unit(unit, labelled=True)}")) for unit in parts.units[1:])
     if postcode:
@@ -207,7 +209,7 @@ def _unit(given: str, *, labelled: bool) -> str:
         r"\W?[oa]?[\W_]{0,3}".join(spellings(fold(part)) for part in parts)
         + r"(?:st|nd|rd|th|do|ro|er|eme|e|\W?[oa]\b)?"
     )
-    before = rf"{BEGIN}(?:{_LABEL}|b)[\W_]{{0,3}}(?:n(?:\W?o|r)?[\W_]{{0,3}})?"
+    before = rf"{BEGIN}(?:{_LABEL}|b|[a-z]{{2,5}}\.)[\W_]{{0,3}}(?:n(?:\W?o|r)?[\W_]{{0,3}})?"
     behind = rf"[\W_]{{0,3}}{_FLOOR}"
     if labelled and len(parts) == 1:
         return f"(?:{before}{value}|{value}{behind}){END}"

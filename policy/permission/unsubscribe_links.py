@@ -238,10 +238,10 @@ class UnsubscribeLinks:
 
     def _is_of_others(self, link: Link, words: str) -> bool:
         """Return whether a link ends something other than mail, by its words or those of its sentence."""
-        grammar = self._grammar
-        if not grammar.is_of_others(words, link.words):
-            return False
-        return not grammar.names_mail(sentence_of(link, words))
+        grammar, sentence = self._grammar, sentence_of(link, words)
+        if grammar.is_of_other_channel(sentence if grammar.says_nothing(words) else words):
+            return True
+        return grammar.is_of_others(words, link.words) and not grammar.names_mail(sentence)
 
 
 def _is_front_page(url: str) -> bool:

@@ -14,6 +14,8 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
+from pydantic import Field
+
 from config.types import Section
 
 _SIGNS = "\"'’.,:;!?()[]«»„“”›‹→-–"
@@ -29,7 +31,7 @@ class SubscriptionWords(Section):
     heads: list[str]
     place: Literal["joined", "before", "behind"]
     small: list[str]
-    led_by: list[str] = []
+    led_by: list[str] = Field([])
 
 
 class OtherSubscriptions:

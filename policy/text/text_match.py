@@ -157,10 +157,13 @@ def number(text: str, lead: str = "", behind: str = "", *, apart: str = r"\W|_")
     return Sought(re.compile(GAP.join(map(re.escape, rest)) + behind + END), before=re.compile(before))
 
 
-def words(text: str, within_numbers: str = "", *, particles: bool = False, shortened: bool = False) -> Sought:
+def words(
+    text: str, within_numbers: str = "", *, particles: bool = False, shortened: bool = False, anchored: bool = True
+) -> Sought:
     """``text`` word by word, whatever stands between them; short words may be dotted (``B.V.``). ``within_numbers``:
-    a pattern for what may part digits. ``particles``, ``shortened``: as in ``word_patterns``."""
-    return sought(word_patterns(text, within_numbers, particles=particles, shortened=shortened))
+    a pattern for what may part digits. The others are as in ``word_patterns``."""
+    found = word_patterns(text, within_numbers, particles=particles, shortened=shortened, anchored=anchored)
+    return sought(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +179,17 @@ class Words:
 
 
 def word_patterns(
-    text: str, within_numbers: str = "", *, particles: bool = False, torn: bool = False, shortened: bool = False
+    text: str,
+    within_numbers: str = "",
+    *,
+    particles: bool = False,
+    torn: bool = False,
+    shortened: bool = False,
+    anchored: bool = True,
 ) -> Words:
     """Return the words of ``text`` as a pattern. ``particles``: small words such as "de la" may come and go.
     ``torn``: elements may begin and end within words, each of which begins a line of the text. ``shortened``: words may
-    be shortened with a dot, all but the longest."""
+    be shortened with a dot, all but the longest, or all if they are not ``anchored``: then they are found slowly."""
     plain = _TRADING_AS.sub(
         "tradingas", re.sub(r"(?<=\w)\.(?=[ºª])", "", unicodedata.normalize("NFC", text).casefold())
     )
@@ -189,7 +198,7 @@ def word_patterns(
         found = [part for part in found if part[0] not in PARTICLES] or found
     parts = [part[0] for part in found]
     at, anchor = max(((n, _sure(part)) for n, part in enumerate(parts)), key=lambda one: len(one[1]), default=(0, ""))
-    anchored = len(anchor) >= 4 and not torn
+    anchored = anchored and len(anchor) >= 4 and not torn
     pattern = ""
     for n, part in enumerate(parts):
         last = n == len(parts) - 1

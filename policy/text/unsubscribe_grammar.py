@@ -57,6 +57,10 @@ class LanguageWords(Section):
     pages: list[str]
     desks: list[str]
     subscriptions: SubscriptionWords
+    channels: list[str]
+    letters: list[str]
+    roles: list[str]
+    readers: list[str]
 
 
 class _Words(Section):
@@ -73,8 +77,8 @@ class UnsubscribeGrammar:
     """The grammar of all languages, compiled."""
 
     __slots__ = (
-        "_alone", "_desks", "_devices", "_elsewhere", "_here", "_hints", "_less", "_looking", "_mail", "_offers",
-        "_others", "_pages", "_says", "_spots", "_subscriptions", "_urls",
+        "_alone", "_channels", "_desks", "_devices", "_elsewhere", "_here", "_hints", "_less", "_letters", "_looking",
+        "_mail", "_offers", "_others", "_pages", "_roles", "_says", "_spots", "_subscriptions", "_urls",
     )  # fmt: skip
 
     def __init__(self, languages: Sequence[LanguageWords]) -> None:
@@ -86,6 +90,9 @@ class UnsubscribeGrammar:
         self._others = re.compile(any_of(word for language in languages for word in language.others))
         self._mail = re.compile(any_of(mail for language in languages for mail in _of_mail_only(language)))
         self._subscriptions = [OtherSubscriptions(language.subscriptions, self._mail) for language in languages]
+        self._channels = re.compile(any_of(word for language in languages for word in language.channels))
+        self._letters = re.compile(any_of(word for language in languages for word in language.letters))
+        self._roles = re.compile("|".join(map(_of_role, languages)))
         self._pages = re.compile(any_of(word for language in languages for word in language.pages))
         self._desks = frozenset(word for language in languages for word in language.desks)
         self._offers = [_narrow_pattern(language) for language in languages]
@@ -135,6 +142,11 @@ class UnsubscribeGrammar:
             return True
         said, written = text.split(), link.split()
         return any(each.are_named(said, written, is_link=bool(link)) for each in self._subscriptions)
+
+    def is_of_other_channel(self, text: str) -> bool:
+        """Return whether ``text`` ends messages of another kind ("browser notifications"), or what one is there."""
+        other = self._channels.search(text) or self._roles.search(text)
+        return other is not None and not self._letters.search(text)
 
     def names_mail(self, text: str) -> bool:
         """Return whether ``text`` names mail, by a word that is used for nothing else."""
@@ -215,6 +227,12 @@ def _narrow_pattern(words: LanguageWords) -> re.Pattern[str]:
         rf"{any_of(no_more)}(?: {_WORD}){{0,6}}? (?:{any_of(words.receiving)}|{mailings})",
     ]
     return re.compile("|".join(ways))
+
+
+def _of_role(words: LanguageWords) -> str:
+    """Return a pattern for the end of what one is, not of mail: "uitschrijven als patient"."""
+    ends = any_of((*words.direct, *words.verbs))
+    return rf"{ends}(?: {_WORD}){{0,2}} (?:{any_of(words.roles)}) (?!{any_of(words.readers)})[^\W\d_]{{3}}"
 
 
 def _hints(words: LanguageWords) -> Iterable[tuple[str, ...]]:

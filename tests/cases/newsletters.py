@@ -74,13 +74,13 @@ class Newsletter:
         }
 
 
-def newsletters() -> Iterator[Newsletter]:
-    """Yield the ends in their layouts, then the whole messages."""
+def newsletters(*, blind: bool = True) -> Iterator[Newsletter]:
+    """Yield the ends in their layouts, then the whole messages, then the ``blind`` rounds."""
     for folder, language in product((FOLDER, FOLDER / "everyday"), _WORDS):
         yield from ends_of(folder / f"{language}.toml", language)
     for language in _WORDS:
         yield from _messages(language)
-    for path in sorted((FOLDER / "blind").glob("*.toml")):
+    for path in sorted((FOLDER / "blind").glob("*.toml")) if blind else ():
         yield from ends_of(path)
 
 

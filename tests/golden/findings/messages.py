@@ -75,7 +75,7 @@ def case(number: int, seed: int = SEED) -> Case:
 def _SOURCES() -> tuple[Newsletter, ...]:
     (identity,) = facts(newsletter(2_000)).account.identities
     own = (Newsletter("nl", f"{size}", identity, "pass", newsletter(size).content) for size in SIZES * 8)
-    return (*newsletters(), *own)
+    return (*newsletters(blind=False), *own)
 
 
 # --- facts
