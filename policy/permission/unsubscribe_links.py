@@ -213,6 +213,8 @@ class UnsubscribeLinks:
         words = plain(link.words) if link.words.strip() not in link.url else ""
         if self._is_of_others(link, words):
             return None
+        if grammar.only_lessens(words):
+            return None
         if grammar.says(words) or grammar.says_alone(words):
             return sentence_of(link, words, is_told=True)
         if grammar.is_meant(plain(link.url)):
@@ -223,7 +225,7 @@ class UnsubscribeLinks:
         sentence = sentence_of(link, words)
         if is_announced:
             return sentence
-        if grammar.says_nothing(words) and self._turns_away(link, words):
+        if grammar.says_nothing(words) and (self._turns_away(link, words) or grammar.only_lessens(sentence)):
             return None
         if grammar.says(sentence):
             return sentence

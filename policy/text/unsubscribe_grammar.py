@@ -57,6 +57,8 @@ class LanguageWords(Section):
     pages: list[str]
     desks: list[str]
     subscriptions: SubscriptionWords
+    lessening: list[str]
+    for_good: list[str]
     channels: list[str]
     letters: list[str]
     roles: list[str]
@@ -77,8 +79,9 @@ class UnsubscribeGrammar:
     """The grammar of all languages, compiled."""
 
     __slots__ = (
-        "_alone", "_channels", "_desks", "_devices", "_elsewhere", "_here", "_hints", "_less", "_letters", "_looking",
-        "_mail", "_offers", "_others", "_pages", "_roles", "_says", "_spots", "_subscriptions", "_urls",
+        "_alone", "_channels", "_desks", "_devices", "_elsewhere", "_ends", "_here", "_hints", "_less", "_lessening",
+        "_letters", "_looking", "_mail", "_offers", "_others", "_pages", "_roles", "_says", "_spots",
+        "_subscriptions", "_urls",
     )  # fmt: skip
 
     def __init__(self, languages: Sequence[LanguageWords]) -> None:
@@ -90,6 +93,8 @@ class UnsubscribeGrammar:
         self._others = re.compile(any_of(word for language in languages for word in language.others))
         self._mail = re.compile(any_of(mail for language in languages for mail in _of_mail_only(language)))
         self._subscriptions = [OtherSubscriptions(language.subscriptions, self._mail) for language in languages]
+        self._lessening = re.compile(any_of(word for language in languages for word in language.lessening))
+        self._ends = re.compile("|".join(map(_of_end, languages)))
         self._channels = re.compile(any_of(word for language in languages for word in language.channels))
         self._letters = re.compile(any_of(word for language in languages for word in language.letters))
         self._roles = re.compile("|".join(map(_of_role, languages)))
@@ -115,6 +120,10 @@ class UnsubscribeGrammar:
             less.search(text) and mail.search(text) and not misleading.search(text)
             for less, mail, misleading in self._less
         )
+
+    def only_lessens(self, text: str) -> bool:
+        """Return whether ``text``, made plain, offers less mail or a pause, not an end: "get fewer emails"."""
+        return self._lessening.search(text) is not None and not self._ends.search(text)
 
     def says_alone(self, words: str) -> bool:
         """Return whether a link that has just these words says it: "leave"."""
@@ -229,8 +238,14 @@ def _narrow_pattern(words: LanguageWords) -> re.Pattern[str]:
     return re.compile("|".join(ways))
 
 
+def _of_end(words: LanguageWords) -> str:
+    """Return a pattern for what ends it, and not for a while."""
+    ends = (*words.direct, *words.separable, *words.verbs, *words.for_good)
+    return any_of(word for word in ends if word not in words.lessening)
+
+
 def _of_role(words: LanguageWords) -> str:
-    """Return a pattern for the end of what one is, not of mail: "uitschrijven als patient"."""
+    """Return a pattern for the end of what one is, not of mail: "unsubscribe as a patient"."""
     ends = any_of((*words.direct, *words.verbs))
     return rf"{ends}(?: {_WORD}){{0,2}} (?:{any_of(words.roles)}) (?!{any_of(words.readers)})[^\W\d_]{{3}}"
 
