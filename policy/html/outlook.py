@@ -23,7 +23,7 @@ _FILL = re.compile(r"\bfillcolor(?=\s*=)", re.IGNORECASE)
 _ANCHOR = re.compile(r"\bv-text-anchor\s*:\s*[a-z]+\s*;?", re.IGNORECASE)
 
 
-class Shown(Protocol):
+class ReadPiece(Protocol):
     """A page, as far as it is asked for here."""
 
     @property
@@ -35,7 +35,7 @@ class Shown(Protocol):
         ...
 
 
-def hidden_in_outlook(root: LexborNode, read: Callable[[str], Shown]) -> Iterator[LexborNode]:
+def hidden_in_outlook(root: LexborNode, read: Callable[[str], ReadPiece]) -> Iterator[LexborNode]:
     """Yield the elements and texts that Outlook shows no equal of. ``read``: reads a piece of HTML as a page."""
     for comment in [node for node in root.traverse() if node.tag == "-comment"]:
         if not _opens(comment):
@@ -71,7 +71,7 @@ def _neighbour(comment: LexborNode, *, forward: bool) -> str | None:
     return found[1] if found else None
 
 
-def _says_the_same(nodes: list[LexborNode], other: str, read: Callable[[str], Shown]) -> bool:
+def _says_the_same(nodes: list[LexborNode], other: str, read: Callable[[str], ReadPiece]) -> bool:
     html = _ANCHOR.sub("", _FILL.sub("bgcolor", _SHAPE.sub(r"<\1div", other)))
     page = read(html)
     ours = " ".join(node.text(deep=True, separator=" ") for node in nodes)
