@@ -25,7 +25,7 @@ from mta.queue.path_limits import units
 from mta.store.queue.egress_limits import path_scope
 from mta.store.queue.limit_shares import LimitKey
 
-SECONDS = 60.0  # for the whole conversation
+SECONDS = 60.0  # for the whole conversation; no longer than the lease of its connection lasts
 PATIENCE = 5.0  # seconds to wait for a connection that the path's limits allow
 SHOWN = 300  # characters of a reply in the audit
 

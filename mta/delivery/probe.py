@@ -44,7 +44,6 @@ from mta.observe.trace import mask
 
 QUIT_WITHIN = 2.0  # seconds
 CLOSED_WITHIN = 5.0
-HOST_SECONDS = 30.0  # for one host, so that a slow one leaves time for the next
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,16 +112,18 @@ class Prober:
     recipient: Address | None
 
     async def run(self, seconds: float) -> Sequence[HostProbe]:
-        """Ask, within so many seconds. Raises Shortage, SourceFailed."""
-        until = asyncio.get_running_loop().time() + seconds
+        """Ask, within so many seconds, of which each host may take its part. Raises Shortage, SourceFailed."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
         found: list[HostProbe] = []
         reached = [each for each in self.route.tries() if self.path.source.reaches(each.address)]
-        for target in reached[: self.settings.egress.max_hosts]:
+        asked = reached[: self.settings.egress.max_hosts]
+        for n, target in enumerate(asked):
             probe = HostProbe(target)
             found.append(probe)
-            await self._ask(probe, min(until, asyncio.get_running_loop().time() + HOST_SECONDS))
-            is_answer = probe.went_well or probe.stage in (Stage.SENDER, Stage.RECIPIENT)
-            if is_answer or asyncio.get_running_loop().time() >= until:
+            now = loop.time()
+            await self._ask(probe, now + (until - now) / (len(asked) - n))
+            if probe.went_well or probe.stage in (Stage.SENDER, Stage.RECIPIENT) or loop.time() >= until:
                 break
         return found
 
