@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydantic import AwareDatetime
 
 from mta.admin import suppressions
-from mta.admin.errors import InvalidValue
+from mta.admin.errors import AdminError, InvalidValue
 from mta.mail.address import Address, AddressError
 from mta.mail.identity import format_id
 from mta.store.permission.suppressions import SuppressionKey
@@ -104,6 +104,23 @@ async def add(page: PageRequest) -> Answer:
         new, cancelled = new + added.is_new, cancelled + added.cancelled
     words = f"{new} of {len(addresses)} suppressed" if len(addresses) > 1 else f"{addresses[0]} suppressed"
     return Redirect("/suppressions", f"{words}; {cancelled} queued copies cancelled.")
+
+
+@routes.post("/suppressions/lift", WRITE, again=list_)
+async def lift_many(page: PageRequest) -> Answer:
+    """Lift suppressions of addresses, one a line. All lines are read before any is lifted."""
+    addresses = _addresses(page.required("addresses", "the address"))
+    reason, account = page.required("reason", "the reason"), page.text("account") or None
+    not_lifted = []
+    for address in addresses:
+        try:
+            await suppressions.lift(page.context, address, reason=reason, account=account, topic=page.text("topic"))
+        except AdminError as error:
+            not_lifted.append(str(error))
+    words = [f"{len(addresses) - len(not_lifted)} of {len(addresses)} lifted.", *not_lifted[:BAD_LINES]]
+    if len(not_lifted) > BAD_LINES:
+        words.append(f"and {len(not_lifted) - BAD_LINES} more")
+    return Redirect("/suppressions", " ".join(words), "warn" if not_lifted else "ok")
 
 
 def _addresses(text: str) -> list[Address]:

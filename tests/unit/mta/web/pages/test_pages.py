@@ -151,6 +151,12 @@ async def test_a_suppression_is_added_and_lifted(site: Site) -> None:
     assert "2 of 2 suppressed" in added.words
     lifted = await site.ann.submit("/suppressions/a@x.example", "/suppressions/a@x.example/lift", reason="a mistake")
     assert "is lifted" in lifted.words
+    many = "b@x.example\na@x.example"
+    both = await site.ann.submit("/suppressions", "/suppressions/lift", addresses=many, reason="a mistake")
+    assert "1 of 2 lifted" in both.words
+    assert "a@x.example" in both.words  # and why it was not
+    rows = await site.store.audit.list(action="suppression", limit=4)
+    assert {each.outcome for each in rows} >= {"done"}
 
 
 async def test_a_bounce_is_read(site: Site) -> None:
