@@ -31,6 +31,7 @@ _IP = re.compile(r"\[?(?<![\w.])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-f]{1,4}:[0-9a-f
 _ADDRESS = re.compile(
     r"(?:[^\s<>()\[\],;:\"'@.]|\.(?!\.)){1,64}@[a-z0-9_\u0080-\uffff-]{1,63}(?:\.[a-z0-9_\u0080-\uffff-]{1,63}){0,10}"
 )
+_HOST = re.compile(r"(?<![\w.@-])(?:[a-z0-9-]{1,63}\.){1,8}[a-z]{2,8}(?![\w@-]|\.\w)")  # "mailbox.org" is no mailbox
 _LOCAL = re.compile(r"<[a-z0-9][a-z0-9.+=-]{0,63}>")  # "<ann> is disabled"
 _NARROWER = {  # what of the sender, or of the message, is refused
     "sender": re.compile(
@@ -116,7 +117,7 @@ def delay_in(text: str) -> str | None:
 
 def flattened(text: str) -> str:
     """Return ``text`` in lower case on one line, with ``@`` for each address and ``ip-address`` for each IP address."""
-    flat = _HUMP.sub(" ", text).lower().replace("_", " ")
+    flat = _HUMP.sub(" ", _HOST.sub("x.y", text)).lower().replace("_", " ")
     flat = _ADDRESS.sub("@ ", flat) if "@" in flat else flat
     flat = _LOCAL.sub("@ ", flat) if "<" in flat else flat
     return _IP.sub("ip-address", " ".join(flat.split()))
