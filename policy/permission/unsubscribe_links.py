@@ -49,6 +49,8 @@ _PRIVATE_DOMAINS = frozenset({"localhost", "local", "internal", "lan", "home", "
 _FRONT_PAGE = re.compile(r"https://[^/?#]*/?(?:#.*)?", re.IGNORECASE)
 _ENDS = re.compile(r"[.!](?=\s|\Z)|[|•·–—]|\n")  # a question leads to what follows it
 _CLAUSES = re.compile(r"[,;:?]|\b(?:of|en|oder|und|ou|et|o|u|y|or|and)\b")  # made plain
+_FULL_STOP = re.compile(r"[.!](?=\s)")
+_ENDS_CLAUSE = re.compile(r"[.!;](?=\s|\Z)|[|•·]|\n")
 _ENDS_BEHIND = re.compile(r"[.!](?=\s|\Z)|[|•·]|\n")  # a dash goes on with it
 
 
@@ -230,7 +232,20 @@ class UnsubscribeLinks:
         if grammar.says(sentence):
             return sentence
         longer = sentence_of(link, words, elliptic=ELLIPTIC)
-        return longer if longer != sentence and grammar.says(longer) else None
+        if longer != sentence and grammar.says(longer):
+            return longer
+        return self._told_before(link, words, sentence)
+
+    def _told_before(self, link: Link, words: str, sentence: str) -> str | None:
+        """Return the sentence of a bare link with the one before it, if that offers it and its own tells of nothing
+        else: "You can stop these mails at any time. That costs nothing: here"."""
+        grammar = self._grammar
+        if not grammar.says_nothing(words) or not grammar.refers(sentence) or grammar.is_for_looking(sentence):
+            return None
+        before = _before(link)
+        if not before or not grammar.says(before) or grammar.only_lessens(before):
+            return None
+        return f"{before}. {sentence}"
 
     def _turns_away(self, link: Link, words: str) -> bool:
         """Return whether the clause that a link stands in is about something else than its sentence: "or read more
@@ -289,12 +304,19 @@ def sentence_of(link: Link, words: str, elliptic: int = 0, *, is_told: bool = Fa
     return plain(f"{start} {words} {_ENDS_BEHIND.split(behind[:LONGEST])[0]}")
 
 
+def _before(link: Link) -> str:
+    """Return the sentence before that of a link, made plain; "" if another link or paragraph is between them."""
+    before = link.around[0][-LONGEST:]
+    pieces = _FULL_STOP.split(before)
+    return "" if len(pieces) < 2 or "|" in pieces[-1] else plain(re.split(r"[|\n]", pieces[-2])[-1])
+
+
 def clause_of(link: Link, words: str) -> str:
     """Return the clause that a link stands in, made plain: its sentence without what is said before it. What stands
     behind the link belongs to it as well ("here you can change or cancel it")."""
     before, behind = link.around
     start = plain(_ENDS.split(before[-LONGEST:])[-1])
-    return f"{_CLAUSES.split(start)[-1]} {words} {plain(_ENDS_BEHIND.split(behind[:LONGEST])[0])}"
+    return f"{_CLAUSES.split(start)[-1]} {words} {plain(_ENDS_CLAUSE.split(behind[:LONGEST])[0])}"
 
 
 def _goes_on(start: str, elliptic: int, *, is_below: bool) -> bool:

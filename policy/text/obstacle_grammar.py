@@ -93,6 +93,11 @@ class ObstacleWords(Section):
     aims: list[str]
     services: list[str]
     usual: list[str]
+    removals: list[str]
+    musts: list[str]
+    clicks: list[str]
+    agents: list[str]
+    ours: list[str]
 
     @property
     def units(self) -> dict[str, list[str]]:
@@ -113,7 +118,7 @@ class _Words(Section):
 class ObstacleGrammar:
     """The grammar of all languages, compiled."""
 
-    __slots__ = ("_demands", "_languages", "_props", "_signs")
+    __slots__ = ("_conditions", "_demands", "_languages", "_props", "_signs")
 
     def __init__(self, languages: list[ObstacleWords]) -> None:
         self._languages = [_Language(words) for words in languages]
@@ -127,6 +132,7 @@ class ObstacleGrammar:
         units = [unit for words in languages for kind in words.units.values() for unit in kind]
         times = rf"(?:(?<![\d.])\d{{1,3}}|{any_of(dict.fromkeys(counts))})(?: {_WORD})?? {any_of(dict.fromkeys(units))}"
         self._signs = re.compile(f"{any_of(dict.fromkeys(told))}|{times}|{_SUM}")
+        self._conditions = re.compile("|".join(conditions_of(words).pattern for words in languages))
         self._props = re.compile(any_of(dict.fromkeys(prop for words in languages for prop in words.props)))
         self._demands = re.compile(any_of(dict.fromkeys(demand for words in languages for demand in words.demands)))
 
@@ -139,7 +145,7 @@ class ObstacleGrammar:
 
     def may_tell(self, text: str) -> bool:
         """Return whether a text can tell of an obstacle; quick, and true too often."""
-        if self._signs.search(text):
+        if self._signs.search(text) or self._conditions.search(text):
             return True
         demands = [found.start() for found in self._demands.finditer(text)]
         if not demands:
@@ -162,12 +168,21 @@ class ObstacleGrammar:
         return [language for language, count in zip(self._languages, counts, strict=True) if count >= least]
 
 
+def conditions_of(words: ObstacleWords) -> re.Pattern[str]:
+    """Return a pattern for a request to unsubscribe and what it needs, in either order; not for what we must do."""
+    removals, musts = any_of(words.removals), any_of(words.musts)
+    ours = "".join(rf"(?<!\b{word} )" for word in words.ours)
+    near = rf"(?: {_WORD}){{0,8}}? "
+    return re.compile(rf"{removals}{near}{ours}{musts}|{ours}{musts}{near}{removals}")
+
+
 class _Language:
     """The patterns of one language."""
 
     __slots__ = (
-        "_aims", "_alternatives", "_demands", "_fallback", "_first", "_impossible", "_later", "_means", "_needless",
-        "_optional", "_other_way", "_paid", "_props", "_requests", "_services", "_takes", "_without", "usual",
+        "_agents", "_aims", "_alternatives", "_clicks", "_conditions", "_demands", "_fallback", "_first",
+        "_impossible", "_later", "_means", "_needless", "_optional", "_other_way", "_paid", "_props", "_requests",
+        "_services", "_takes", "_without", "usual",
     )  # fmt: skip
 
     def __init__(self, words: ObstacleWords) -> None:
@@ -188,6 +203,9 @@ class _Language:
         self._optional = re.compile(any_of(words.optional))
         self._aims = re.compile(any_of(words.aims))
         self._services = re.compile(any_of(words.services))
+        self._conditions = conditions_of(words)
+        self._clicks = re.compile(any_of(words.clicks))
+        self._agents = re.compile(any_of(words.agents))
         self._takes = _Spans(words)
 
     def told(self, sentence: str, nearness: Nearness, patience: int) -> Obstacle | None:
@@ -201,7 +219,7 @@ class _Language:
         found = self._done_first(sentence, nearness, needed=needed) or self._another_way(sentence, needed=needed)
         if not found and asked:
             found = self._cost(sentence) or self._needed(sentence) or self._refusal(sentence)
-            found = found or self._delay(sentence, patience)
+            found = found or self._delay(sentence, patience) or self._condition(sentence)
         return found
 
     def _done_first(self, sentence: str, nearness: Nearness, *, needed: bool) -> Obstacle | None:
@@ -255,6 +273,18 @@ class _Language:
         found = self._impossible.search(sentence)
         excused = self._fallback.search(sentence) or self._services.search(sentence)
         return _obstacle(Bar.IMPOSSIBLE, found) if found and not excused else None
+
+    def _condition(self, sentence: str) -> Obstacle | None:
+        """Return what a request to unsubscribe is subject to: "must be justified". A click is nothing."""
+        if self._optional.search(sentence) or self._aims.search(sentence):
+            return None
+        for clause in _CLAUSES.split(sentence):
+            found = self._conditions.search(clause)
+            if not found or self._is_void(clause, found):
+                continue
+            if not self._clicks.search(clause) or self._agents.search(clause, found.start()):
+                return _obstacle(Bar.FIRST, found)
+        return None
 
     def _delay(self, sentence: str, patience: int) -> Obstacle | None:
         later = self._later.search(sentence)

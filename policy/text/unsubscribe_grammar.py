@@ -57,6 +57,7 @@ class LanguageWords(Section):
     pages: list[str]
     desks: list[str]
     subscriptions: SubscriptionWords
+    referring: list[str]
     lessening: list[str]
     for_good: list[str]
     channels: list[str]
@@ -80,7 +81,7 @@ class UnsubscribeGrammar:
 
     __slots__ = (
         "_alone", "_channels", "_desks", "_devices", "_elsewhere", "_ends", "_here", "_hints", "_less", "_lessening",
-        "_letters", "_looking", "_mail", "_offers", "_others", "_pages", "_roles", "_says", "_spots",
+        "_letters", "_looking", "_mail", "_offers", "_others", "_pages", "_referring", "_roles", "_says", "_spots",
         "_subscriptions", "_urls",
     )  # fmt: skip
 
@@ -93,6 +94,7 @@ class UnsubscribeGrammar:
         self._others = re.compile(any_of(word for language in languages for word in language.others))
         self._mail = re.compile(any_of(mail for language in languages for mail in _of_mail_only(language)))
         self._subscriptions = [OtherSubscriptions(language.subscriptions, self._mail) for language in languages]
+        self._referring = re.compile(any_of(word for language in languages for word in language.referring))
         self._lessening = re.compile(any_of(word for language in languages for word in language.lessening))
         self._ends = re.compile("|".join(map(_of_end, languages)))
         self._channels = re.compile(any_of(word for language in languages for word in language.channels))
@@ -120,6 +122,10 @@ class UnsubscribeGrammar:
             less.search(text) and mail.search(text) and not misleading.search(text)
             for less, mail, misleading in self._less
         )
+
+    def refers(self, sentence: str) -> bool:
+        """Return whether a sentence, made plain, begins as one that is about the sentence before it."""
+        return self._referring.match(sentence) is not None
 
     def only_lessens(self, text: str) -> bool:
         """Return whether ``text``, made plain, offers less mail or a pause, not an end: "get fewer emails"."""
