@@ -84,6 +84,7 @@ port = {web}
 port = {admin}
 
 [web.public]
+port = {public}
 url = "https://mta.{domain}"
 
 [testing]
@@ -101,6 +102,7 @@ class DemoEnvironment:
     smtp_port: int
     web_port: int
     admin_port: int
+    public_port: int
     receiver: Receiver
     names: NameServer
     names_port: int
@@ -141,8 +143,8 @@ async def create(directory: Path, *, retry: tuple[str, ...], known_ports: bool =
         names = NameServer(_ZONE | {name: Node(txt=(text,)) for name, text in txt.items()})
         undo.push_async_callback(names.stop)
         names_port = await names.start()
-        smtp, web, admin = (_free_port(port if known_ports else 0) for port in (2525, 8025, 8026))
-        environment = DemoEnvironment(directory, smtp, web, admin, receiver, names, names_port, txt)
+        smtp, web, admin, public = (_free_port(port if known_ports else 0) for port in (2525, 8025, 8026, 8027))
+        environment = DemoEnvironment(directory, smtp, web, admin, public, receiver, names, names_port, txt)
         environment.config.write_text(_config(environment, retry=retry, receiver=receiver_port))
         undo.pop_all()
     return environment
@@ -175,6 +177,7 @@ def _config(environment: DemoEnvironment, *, retry: tuple[str, ...], receiver: i
         events=environment.events,
         web=environment.web_port,
         admin=environment.admin_port,
+        public=environment.public_port,
         keys="\n".join(_key_section(selector) for selector, _ in KEYS),
     )
 

@@ -38,10 +38,11 @@ RESULTS_WITHIN = 90.0  # seconds
 POLL_EVERY = 0.2
 
 _PAGES = """
-[bold]Look at it in a browser[/]: each link logs in once.
+[bold]Look at it in a browser[/]: the links of the first two log in once.
 
   as the operator       {operator}
   as the shop's user    {shop}
+  as a recipient        {form} (to sign up), {abuse} (to complain)
 """
 
 _HINTS = """
@@ -89,9 +90,11 @@ async def run(*, once: bool, console: Console) -> bool:
             console.print(f"[red]unexpected:[/] {line}")
         if not once:
             context = administrator(store, environment)
-            await stories.prepare(store, context, environment)
+            form = await stories.prepare(store, context, environment)
             operator, shop = await log_in_links(context)
-            console.print(_PAGES.format(operator=operator, shop=shop), soft_wrap=True)
+            public = f"http://127.0.0.1:{environment.public_port}"
+            pages = _PAGES.format(operator=operator, shop=shop, form=f"{public}/s/{form}", abuse=f"{public}/abuse")
+            console.print(pages, soft_wrap=True)
             _print_hints(environment, login, board, console)
             busy = asyncio.create_task(stories.traffic(environment.smtp_port, login))
             stack.callback(busy.cancel)

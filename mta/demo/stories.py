@@ -1,5 +1,5 @@
 """What the demo has to look at besides its cases: an account to review, a complaint with a running clock, a pause, a
-mailing to a bad list, which a breaker stops, and some traffic for a while.
+mailing to a bad list, which a breaker stops, a sign-up form, and some traffic for a while.
 
 Invariants: everything is recorded as operators and applications would. It ends with the demo.
 """
@@ -11,12 +11,13 @@ import itertools
 import smtplib
 from datetime import timedelta
 
-from mta.admin import complaints, shaping
+from mta.admin import complaints, shaping, sign_up_forms
 from mta.admin.context import AdminContext
 from mta.demo.account import ACCOUNT, BY, TOPIC, opt_in
 from mta.demo.cases import (
     CONFIRMED,
     LAPSED,
+    SENDER,
     DemoCase,
     DemoOutcome,
     Expected,
@@ -31,6 +32,7 @@ from mta.mail.shaping_action import ActionScope
 from mta.store.accounts.reviews import Setting
 from mta.store.store import Store
 from policy.accounts.account import Identity, StatusChange
+from policy.permission.sign_up_form import FormTopic, SignUpForm
 from policy.reputation.complaint import Complaint, Source
 
 APPLICANT = "schifffahrt"
@@ -63,8 +65,23 @@ _IDENTITY = Identity(
 )
 
 
-async def prepare(store: Store, context: AdminContext, environment: DemoEnvironment) -> None:
-    """Add an account that waits for its review, a complaint about the demo's mailing, a pause, and a bad mailing."""
+_FORM = SignUpForm(
+    name="newsletter",
+    sender=SENDER,
+    version="1",
+    statements={
+        "en": "Yes, Demo Bakery B.V. may send me e-mail about the topics that I choose. I can unsubscribe at any time.",
+        "de": "Ja, Demo Bakery B.V. darf mir E-Mails zu den gewählten Themen senden. Ich kann mich jederzeit abmelden.",
+    },
+    topics=[
+        FormTopic(name=TOPIC, labels={"en": "Our weekly offers", "de": "Unsere Angebote der Woche"}),
+        FormTopic(name="courses", labels={"en": "Baking courses", "de": "Sauerteigbrotbackkursankündigungen"}),
+    ],
+)
+
+
+async def prepare(store: Store, context: AdminContext, environment: DemoEnvironment) -> str:
+    """Record what there is to look at; return the id of the sign-up form."""
     applicant = await store.accounts.add(APPLICANT, domains=["schifffahrt.example"], profile="cleverreach", by=BY)
     await store.reviews.set(applicant.id, {Setting.CONTACT: _IDENTITY.email}, by=BY)
     await store.reviews.set_identity(applicant.id, _IDENTITY, by=BY)
@@ -88,11 +105,13 @@ async def prepare(store: Store, context: AdminContext, environment: DemoEnvironm
     tarpit = ActionScope(domain="tarpit.example")
     await shaping.pause(context, tarpit, span=timedelta(hours=2), reason="answers slowly since this morning")
 
+    form = await sign_up_forms.put(context, ACCOUNT, _FORM)
     await store.reviews.add_source(demo.id, FAIR_LIST, "written down by hand at the autumn fair", by=BY)
     await store.reviews.approve_source(demo.id, FAIR_LIST, by=BY)
     await store.mailings.add(demo.id, FAIR, topic=TOPIC, list=FAIR_LIST, by=BY)
     await store.consents.record(demo.id, [opt_in(each, host=DOMAIN) for each in _VISITORS], by=BY)
     await confirm_mailing(environment, FAIR, content_of(_to_visitor(_VISITORS[0])))
+    return form.id
 
 
 def _to_visitor(address: str) -> DemoCase:

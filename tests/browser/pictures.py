@@ -1,6 +1,7 @@
-"""Make the pictures of docs/img from a running demo: ``python -m tests.browser.pictures OPERATORS_LINK SHOPS_LINK``.
+"""Make the pictures of docs/img: ``python -m tests.browser.pictures OPERATORS_LINK SHOPS_LINK PUBLIC_URL``.
 
-The links are those that ``make run`` prints; each works once. Wait two minutes: then the demo's breaker has tripped.
+They are of a running demo. The links are those that ``make run`` prints; each works once. PUBLIC_URL: of its public
+pages. Wait two minutes: then the breaker has tripped.
 """
 
 from __future__ import annotations
@@ -8,7 +9,10 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
+
+from playwright.async_api import Browser
 
 from tests.browser.chromium import DESK, PHONE, Visitor, chromium, visitor
 
@@ -28,7 +32,16 @@ async def _take(who: Visitor, path: str, name: str) -> None:
     await who.page.screenshot(path=IMAGES / f"{name}.png")
 
 
-async def take(operator: str, shop: str) -> None:
+async def _take_public(browser: Browser, url: str, form: str) -> None:
+    """Take what recipients see, on a phone, in German."""
+    phone: dict[str, Any] = {"viewport": PHONE, "locale": "de-DE"}
+    async with visitor(browser, url, **phone) as reader:
+        await _take(reader, form, "sign-up-phone")
+    async with visitor(browser, url, color_scheme="dark", **phone) as reader:
+        await _take(reader, "/abuse", "abuse-phone")
+
+
+async def take(operator: str, shop: str, public: str) -> None:
     """Log in both, and take the pictures."""
     parts = urlsplit(operator)
     url = f"{parts.scheme}://{parts.netloc}"
@@ -57,7 +70,10 @@ async def take(operator: str, shop: str) -> None:
             await lea.page.get_by_role("link", name="spring-week-2").click()
             await lea.page.wait_for_load_state()
             await lea.page.screenshot(path=IMAGES / "mailing-confirm.png")
+            await lea.go("/forms/demo/newsletter")
+            form = await lea.page.get_by_role("link", name="Its own page").get_attribute("href")
+        await _take_public(browser, public, urlsplit(form or "").path)
 
 
 if __name__ == "__main__":
-    asyncio.run(take(sys.argv[1], sys.argv[2]))
+    asyncio.run(take(*sys.argv[1:4]))
