@@ -18,7 +18,15 @@ from mta.web.pages import (
     suppression_pages,
 )
 from mta.web.pages.frame import PageRoute
-from mta.web.pages.senders import account_pages, credential_pages, domain_pages, form_pages, key_pages, webhook_pages
+from mta.web.pages.senders import (
+    account_pages,
+    credential_pages,
+    domain_pages,
+    form_pages,
+    key_pages,
+    paper_pages,
+    webhook_pages,
+)
 from mta.web.pages.tools import bounce_test_pages, destination_test_pages, message_test_pages
 
 SUBJECTS = (
@@ -32,6 +40,7 @@ SUBJECTS = (
     message_pages,
     suppression_pages,
     account_pages,
+    paper_pages,
     complaint_pages,
     consent_pages,
     delivery_pages,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from mta.admin.errors import InvalidValue
 from mta.admin.senders import accounts
@@ -44,7 +45,8 @@ IDENTITY = (
     ("number", "Number there"), ("vat", "VAT number"), ("representative", "Represented by"),
 )  # fmt: skip
 HISTORY = 50
-_HELP = {Matter.DOMAIN: "/domains", Matter.CREDENTIAL: "/credentials", Matter.LIST: "/consents"}
+_HELP = {Matter.DOMAIN: "/domains", Matter.CREDENTIAL: "/credentials", Matter.LIST: "/consents",
+         Matter.IDENTITY: "/accounts/{name}/papers"}  # fmt: skip
 
 
 @routes.get("/accounts", READ, operator=True)
@@ -131,9 +133,9 @@ def _papers(identity: Identity) -> list[tuple[str, str]]:
     return found + [(label, getattr(identity, name)) for name, label in IDENTITY[1:]]
 
 
-def _where(lack: Lack) -> str:
+def _where(lack: Lack, name: str) -> str:
     """Return the page that helps with what an account lacks, "" for none."""
-    return _HELP.get(lack.matter, "")
+    return _HELP.get(lack.matter, "").format(name=quote(name))
 
 
 def _changes(page: PageRequest, account: Account) -> Sequence[tuple[StatusChange, str, str]]:

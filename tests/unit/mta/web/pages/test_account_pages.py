@@ -176,3 +176,25 @@ async def test_an_account_is_added_with_its_first_credential(site: Site) -> None
     assert (
         await site.shop.post("/accounts", {"csrf": (await site.shop.get("/me")).form("/logout")["csrf"]})
     ).status == 403
+
+
+async def test_papers_are_registered_in_a_language_changed_and_removed(site: Site) -> None:
+    at = "/accounts/club/papers"
+    club = site.browsers["club"]
+    given = {
+        "name_of_form": "papers", "language": "nl", "names": "Club B.V.\nThe Club", "street": "Kade 1",
+        "city": "Amsterdam",
+        "postcode": "1011 AA", "country": "NL", "phone": "+31 20 1234567", "email": "desk@club.example",
+    }  # fmt: skip
+    lacking = await club.submit(at, at, **{**given, "city": ""})
+    assert (lacking.status, "city is missing" in lacking.words) == (422, True)
+    done = await club.submit(at, at, **given)
+    assert done.url == "/account"
+    assert "Kade 1" in done.words
+    assert (await site.shop.get(at)).status == 404
+    changed = await site.ann.get(f"{at}?language=nl")
+    assert "The Club" in changed.text
+    assert "Kade 2" in (await site.ann.submit(f"{at}?language=nl", at, **{**given, "street": "Kade 2"})).words
+    removed = await site.ann.submit(f"{at}?language=nl", f"{at}/remove", reason="wrong papers")
+    assert "are removed" in removed.words
+    assert (await site.store.accounts.find("club")).account.identities == ()
