@@ -30,7 +30,8 @@ from policy.footer.writer import NoticeWriter
 from policy.html.document import LIMIT, HtmlDocument, Image, Link
 from policy.html.visibility import Hidden, Unproven
 from policy.reading_budget import ReadingBudget, TooIntricate
-from policy.text.page_cache import PageCache
+from policy.text.page_cache import PageCache, TextCache
+from policy.text.plain_alternative import only_points, opened
 from policy.text.wrapped_lines import unwrapped
 
 Kept = TypeVar("Kept")
@@ -109,6 +110,7 @@ class _Bodies:
     views: tuple[tuple[PyLazyMimePart, ...], ...] = ((),)
     plain: tuple[PyLazyMimePart, ...] = ()
     html: tuple[PyLazyMimePart, ...] = ()
+    beside: tuple[PyLazyMimePart, ...] = ()  # plain alternatives to a page
     attachments: tuple[Attachment, ...] = ()
     fault: str = ""
     unread: str = ""  # what readers see and is not read here
@@ -177,6 +179,13 @@ class MessageText:
         if self._views is None:
             self._views = tuple(map(self._view, self._parts.views))
         return self._views
+
+    @property
+    def plain_alternatives(self) -> tuple[View, ...]:
+        """The plain texts beside a page, which programs show that show no HTML; not those that only lead to the page
+        (``plain_alternative``)."""
+        texts = (self._text(part) for part in self._parts.beside)
+        return tuple(_TEXTS.view(text) for text in texts if not only_points(text))
 
     @property
     def visible(self) -> str:
@@ -277,6 +286,10 @@ class MessageText:
             yield from _plain_links(self._text(part))
 
 
+def _plain_view(text: str) -> View:
+    return View(opened(text), tuple(islice(_plain_links(text), MAX_LINKS)), (text,))
+
+
 def _plain_links(text: str) -> Iterator[Link]:
     """The links of plain text, each with the text between it and its neighbours, as far as the paragraph goes."""
     matches = list(islice(_URL.finditer(text), MAX_LINKS))
@@ -287,6 +300,7 @@ def _plain_links(text: str) -> Iterator[Link]:
         yield Link(match[0].rstrip(".,;:!?)]"), "", around)
 
 
+_TEXTS = TextCache(MAX_CACHED, _plain_view)
 _HTML = frozenset({"text/html", "application/xhtml+xml", "text/x-amp-html"})
 
 
@@ -316,6 +330,7 @@ def _sort(root: PyLazyMimePart) -> _Bodies:
         views=tuple(tuple(part for part in view if id(part) in wanted) for view in _views(root)),
         plain=tuple(part for part in bodies if not is_page(part)),
         html=tuple(part for part in bodies if is_page(part)),
+        beside=tuple(part for part in _beside_pages(root) if id(part) in wanted),
         attachments=tuple(map(_attachment, _attached(root))),
         fault=fault,
         unread=next((_UNREAD for part in leaves if part.is_message and _disposition(part) != "attachment"), ""),
@@ -385,6 +400,15 @@ def _views(root: PyLazyMimePart) -> list[list[PyLazyMimePart]]:
             others = [child for child in node.children if any(map(is_page, leaves_of(child)))]
             views += [list(_shown(root, {id(node): child})) for child in others if len(views) < MAX_VIEWS]
     return [view for n, view in enumerate(views) if n == 0 or view != ordinary]
+
+
+def _beside_pages(root: PyLazyMimePart) -> Iterator[PyLazyMimePart]:
+    """Yield the plain texts that are alternatives to a page."""
+    for node in _every(root):
+        if node.content_type.lower() == "multipart/alternative":
+            leaves = [list(leaves_of(child)) for child in node.children]
+            if any(is_page(leaf) for each in leaves for leaf in each):
+                yield from (leaf for each in leaves if not any(map(is_page, each)) for leaf in each if is_body(leaf))
 
 
 def _shown(root: PyLazyMimePart, chosen: Mapping[int, PyLazyMimePart]) -> Iterator[PyLazyMimePart]:

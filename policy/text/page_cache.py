@@ -1,4 +1,4 @@
-"""Pages that were read before: one mailing sends the same page to many recipients.
+"""Pages and plain texts that were read before: one mailing sends the same to many recipients.
 
 What is read of a page depends on its text alone, as long as the budget suffices; so does what reading it takes of that.
 A page is kept when it comes for the second time: most are written for one recipient.
@@ -11,12 +11,17 @@ Limitations: for one thread; trees are not shared between threads.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from policy.html.document import HtmlDocument
 from policy.reading_budget import ReadingBudget
 
+T = TypeVar("T")
+
 TREE = 12  # octets that a page takes for each character, its tree included
+TEXT = 4  # octets that a plain text takes for each character, what was found in it included
 SEEN = 4096  # pages that are known to have come once
 
 
@@ -24,46 +29,83 @@ SEEN = 4096  # pages that are known to have come once
 class _Kept:
     page: HtmlDocument
     spent: ReadingBudget
-    octets: int
 
 
 class PageCache:
     """At most ``limit`` octets of pages, those that came last."""
 
-    __slots__ = ("_kept", "_limit", "_seen", "octets")
+    __slots__ = ("_kept",)
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
-        self._seen: OrderedDict[int, None] = OrderedDict()
-        self.octets = 0
+        self._kept: Recent[_Kept] = Recent(limit)
+
+    @property
+    def octets(self) -> int:
+        return self._kept.octets
 
     def page(self, html: str, budget: ReadingBudget) -> HtmlDocument:
         """Return the page that ``html`` is, and take from ``budget`` what reading it takes."""
-        kept = self._kept.get(html)
+        kept = self._kept.find(html)
         if kept is not None and budget.covers(kept.spent):
-            self._kept.move_to_end(html)
             budget.take(kept.spent)
             return kept.page
         before = budget.copy()
         page = HtmlDocument(html, budget)
-        if kept is None and not page.fault and self._came_before(html):
-            self._keep(html, _Kept(page, before.less(budget), len(html) * TREE))
+        if kept is None and not page.fault:
+            self._kept.keep(html, _Kept(page, before.less(budget)), len(html) * TREE)
         return page
 
-    def _came_before(self, html: str) -> bool:
-        mark = hash(html)
+
+class TextCache(Generic[T]):
+    """At most ``limit`` octets of texts as ``read`` reads them, those that came last."""
+
+    __slots__ = ("_kept", "_read")
+
+    def __init__(self, limit: int, read: Callable[[str], T]) -> None:
+        self._kept: Recent[T] = Recent(limit)
+        self._read = read
+
+    def view(self, text: str) -> T:
+        """Return what ``read`` makes of ``text``."""
+        kept = self._kept.find(text)
+        if kept is None:
+            kept = self._read(text)
+            self._kept.keep(text, kept, len(text) * TEXT)
+        return kept
+
+
+class Recent(Generic[T]):
+    """What was made of texts that came at least twice: at most ``limit`` octets, those that came last."""
+
+    __slots__ = ("_kept", "_limit", "_seen", "octets")
+
+    def __init__(self, limit: int) -> None:
+        self._kept: OrderedDict[str, tuple[T, int]] = OrderedDict()
+        self._limit = limit
+        self._seen: OrderedDict[int, None] = OrderedDict()
+        self.octets = 0
+
+    def find(self, text: str) -> T | None:
+        kept = self._kept.get(text)
+        if kept is None:
+            return None
+        self._kept.move_to_end(text)
+        return kept[0]
+
+    def keep(self, text: str, made: T, octets: int) -> None:
+        """Keep what was made of ``text``, if it came before."""
+        if not self._came_before(text) or octets > self._limit:
+            return
+        self._kept[text] = made, octets
+        self.octets += octets
+        while self.octets > self._limit:
+            self.octets -= self._kept.popitem(last=False)[1][1]
+
+    def _came_before(self, text: str) -> bool:
+        mark = hash(text)
         if mark in self._seen:
             return True
         self._seen[mark] = None
         if len(self._seen) > SEEN:
             self._seen.popitem(last=False)
         return False
-
-    def _keep(self, html: str, kept: _Kept) -> None:
-        if kept.octets > self._limit:
-            return
-        self._kept[html] = kept
-        self.octets += kept.octets
-        while self.octets > self._limit:
-            self.octets -= self._kept.popitem(last=False)[1].octets

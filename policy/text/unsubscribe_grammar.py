@@ -160,8 +160,13 @@ class UnsubscribeGrammar:
 
     def is_of_other_channel(self, text: str) -> bool:
         """Return whether ``text`` ends messages of another kind ("browser notifications"), or what one is there."""
-        other = self._channels.search(text) or self._roles.search(text)
-        return other is not None and not self._letters.search(text)
+        if self._letters.search(text):
+            return False
+        return self._channels.search(text) is not None or self._roles.search(text) is not None
+
+    def ends_a_role(self, text: str) -> bool:
+        """Return whether ``text`` ends what one is: "unsubscribe as a patient"."""
+        return self._roles.search(text) is not None and not self._letters.search(text)
 
     def names_mail(self, text: str) -> bool:
         """Return whether ``text`` names mail, by a word that is used for nothing else."""

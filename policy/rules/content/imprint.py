@@ -36,7 +36,7 @@ from policy.imprint.gaps import LANGUAGES, Gaps, explain
 from policy.imprint.legal_notice import Field, Shown, Unregistered, Want, either, registered, wants
 from policy.rule_context import RuleContext
 from policy.text.header_text import shown
-from policy.text.message_text import Image, Link, View
+from policy.text.message_text import Image, Link, MessageText, View
 from policy.text.text_match import phrases, together
 from policy.wordlists import bare, shipped
 
@@ -59,8 +59,9 @@ class Imprint:
         linked: Literal["refuse", "accept", "fetch"] = "refuse"
         """Whether a link to the notice on the account's own site may replace everything except name and logo: never,
         unseen, or if its page showed the notice when the mailing was confirmed with a message."""
-        plain_text: Literal["ignore", "require"] = "ignore"
-        """Whether the plain text alternative of an HTML message must contain the notice too."""
+        plain_text: Literal["ignore", "require"] = "require"
+        """Whether the plain text alternative of an HTML message must contain the notice too, unless it is a note that
+        only leads to the page."""
         po_box: Literal["refuse", "accept"] = "refuse"
         """Whether a post-office box counts as a postal address."""
         footer: Literal["require", "append"] = "require"
@@ -85,11 +86,7 @@ class Imprint:
             )
         if Field.LOGO in self._fields and not any(map(_is_logo, reading.images)):
             return _refuse("no logo shows; put a picture of it into the HTML (<img src=...>)")
-        texts = list(reading.views)
-        if self._settings.plain_text == "require" and reading.text and reading.html_text:
-            texts.append(View(reading.text))
-        if self._settings.footer == "append":
-            texts = []
+        texts = [] if self._settings.footer == "append" else reading.views
         judged, faults = self._judge(account, texts)
         if not judged:
             return _refuse(faults[0])
@@ -97,7 +94,9 @@ class Imprint:
             return self._append(message, facts, [one.identity for one in judged])
         best = min(judged, key=lambda one: len(one.lacking))
         if not best.lacking:
-            return Pass(), f"the legal notice of {best.identity.names[0]} shows in {best.language}"
+            fault = self._lacking_in_plain_text(account, reading)
+            said = f"the legal notice of {best.identity.names[0]} shows in {best.language}"
+            return _refuse(fault) if fault else (Pass(), said)
         if all(want.field is not Field.NAME for want in best.lacking) and (link := self._link(reading.links, account)):
             fault, seen = self._linked(link, facts)
             if not fault:
@@ -132,6 +131,16 @@ class Imprint:
                     f"the identity registered for account {account.name} {error}; correct it (mta account identity set)"
                 )
         return judged, faults
+
+    def _lacking_in_plain_text(self, account: Account, reading: MessageText) -> str:
+        """Return what the plain text beside a page lacks, or ""."""
+        texts = reading.plain_alternatives if self._settings.plain_text == "require" else ()
+        for text in texts:
+            judged, _ = self._judge(account, [text])
+            best = min(judged, key=lambda one: len(one.lacking))
+            if best.lacking:
+                return f"in the plain text beside the page, {explain(best, account.name, reading)}"
+        return ""
 
     def _linked(self, link: Link, facts: Facts) -> tuple[str, str]:
         """Return why a linked notice does not count, or "", and what is known of its page."""

@@ -35,7 +35,7 @@ from policy.permission.unsubscribe_links import Found, UnsubscribeLinks, Unsubsc
 from policy.permission.unsubscribe_page import UnsubscribePages, page_fault
 from policy.rule_context import RuleContext
 from policy.text.header_text import shown
-from policy.text.message_text import Link, View
+from policy.text.message_text import Link, MessageText, View
 from policy.text.obstacle_grammar import AT_ONCE, Bar, Obstacle
 from policy.text.unsubscribe_grammar import UnsubscribeGrammar
 
@@ -60,6 +60,9 @@ class UnsubscribeLink:
         obstacles: Literal["refuse", "allow"] = "refuse"
         """What to do with a message that tells of an obstacle before its link (a login, a survey, a fee, a letter, a
         delay): `refuse` it, or `allow` it."""
+        plain_text: Literal["ignore", "require"] = "require"
+        """Whether the plain text alternative of an HTML message must contain a link too, unless it is a note that only
+        leads to the page."""
         delay_days: int = Setting(AT_ONCE, ge=0, le=60)
         """How many days unsubscribing may take, by what the message says."""
         footer: Literal["require", "append"] = "require"
@@ -80,14 +83,15 @@ class UnsubscribeLink:
         append = self._settings.footer == "append"
         url = ""
         offer = offer_of(message.headers)
-        for view in facts.reading.views:
+        for view in self._views(facts.reading):
             announced = tuple(url for url in offer.https if url in view.urls) if offer else ()
             found = view.kept((self, announced), lambda: self._links.find(view, announced))  # noqa: B023
             if found.obstacle and self._settings.obstacles == "refuse":
                 barred = f'the link {shown(found.url, 100)} is barred by "{shown(found.obstacle.quoted, 120)}"'
                 return _refuse(f"{barred} ({found.obstacle.bar.value}); {self._remedy(found.obstacle)}")
             if not append and found.offer is UnsubscribeOffer.NONE and self._settings.link == "required":
-                return _refuse(self._missing(facts, found, len(view.links)))
+                where = "" if view in facts.reading.views else "in the plain text beside the page, "
+                return _refuse(where + self._missing(facts, found, len(view.links)))
             if self._is_checked(found.url) and (fault := page_fault(facts, self.name, found.url, self._settings.page)):
                 return _refuse(fault)
             url = url or found.url
@@ -96,10 +100,14 @@ class UnsubscribeLink:
         return Pass(), f"shows {url[:200]}" if url else "shows no link, and needs none"
 
     def pages(self, message: Message, facts: Facts) -> Iterator[str]:
-        for view in facts.reading.views:
+        for view in self._views(facts.reading):
             found = self._links.find(view)
             if found.offer is UnsubscribeOffer.OPEN and self._is_checked(found.url):
                 yield found.url
+
+    def _views(self, reading: MessageText) -> tuple[View, ...]:
+        """Return what each reader sees."""
+        return reading.views if self._settings.plain_text == "ignore" else reading.views + reading.plain_alternatives
 
     def on_page(self, page: WebPage, facts: Facts) -> PageVerdict:
         return UnsubscribePages.shipped().judge(page).verdict
