@@ -25,6 +25,7 @@ from policy.text.unsubscribe_grammar import plain
 SHIPPED = DEFAULTS / "statement_words.toml"
 LONGEST = 4000  # characters of a statement that are read
 LONGEST_NAME = 60  # characters of a name that are kept
+_AND = ("and", "or", "en", "of", "und", "oder", "sowie", "et", "ou", "y", "o", "e", "u", "&")
 _NEAR = 6  # words between a negation and what it is about
 
 _SENTENCES = re.compile(r"(?<=[!?;])\s+|(?<=\.)\s+(?=[A-ZÀ-Þ¡¿\d])|\n+")  # "B.V. may" goes on
@@ -72,6 +73,8 @@ class _StatementWords(Section):
     channels: list[str]
     mail: list[str]
     negations: list[str]
+    silence: list[str]
+    holding: list[str]
     ordinary: list[str]
     common: list[str]
 
@@ -147,9 +150,11 @@ def _spellings(name: str) -> Iterator[tuple[str, ...]]:
     """Yield the ways in which a statement may name ``name``, as plain words: whole, and without its legal form."""
     words = [word.strip(_EDGES) for word in plain(_ELISION.sub(r"\1' ", name)).split()]
     yield tuple(filter(None, words))
-    while words and is_legal_form(words[-1]):
-        words.pop()
+    while size := _form_at_end(words):
+        words = words[:-size]
     yield tuple(filter(None, words))
+    if len(words) > 1 and is_legal_form(words[0]):
+        yield tuple(filter(None, words[1:]))
 
 
 class _Grammar:
@@ -166,6 +171,11 @@ class _Grammar:
         self._legal, self._party, self._sharing = _any(words.legal), _any(words.parties), _any(words.sharing)
         self._channel, self._mail = _any(words.channels), _any(words.mail)
         self._negation = _any(words.negations)
+        self._silence = _any(words.silence)
+        self._holds = re.compile(
+            rf"{_source([*words.publications, *words.mail])}(?: [^ ]+){{0,4}}? {_source(words.holding)}"
+        )
+        self._beside_party = re.compile(rf"{_source(_AND)}(?: [^ ]+){{0,4}}? {_source(words.parties)}")
         self._owner = _any(words.owner)
         self._ours = _any(words.ours)
         self._yours = re.compile(
@@ -186,16 +196,42 @@ class _Grammar:
         )  # fmt: skip
 
     def read(self, parts: Sequence[_Part], own: Sequence[tuple[str, ...]]) -> Statement:
-        wishes = [wish for part in parts for wish in self._wishes(part) if self._is_meant(wish)]
+        sentences = _sentences(parts)
+        if any(self._silence.search(sentence) for sentence in sentences):
+            return Statement(mail=False, sender=Sender.NONE, subject=False)
+        wishes = list(self._meant(parts))
         texts = [wish.text for wish in wishes]
         mail = any(map(self._sending.search, texts)) and not (
             any(map(self._channel.search, texts)) and not any(map(self._mail.search, texts))
         )
         subject = any(map(self._subject.search, texts)) or any(
-            self._about.search(text) and self._sending.search(text) for text in texts
+            (self._about.search(text) and self._sending.search(text)) or self._holds.search(text)
+            for text in _sentences(wishes)
         )
         sender, name = self._sender(wishes, own, capitals_tell=not _mostly_capitals(parts))
+        if any(map(self._is_of_parties_too, sentences)):
+            sender, name = Sender.NONE, ""
         return Statement(mail, sender, subject, name)
+
+    def _meant(self, parts: Sequence[_Part]) -> Iterator[_Part]:
+        """Yield the wishes for mail; what stands behind one that passes addresses on is of those who get them."""
+        passed_on = False
+        for part in parts:
+            passed_on = passed_on and not part.begins
+            for wish in self._wishes(part):
+                if self._passes_on(wish.text):
+                    passed_on = True
+                elif not passed_on and self._is_meant(wish):
+                    yield wish
+
+    def _passes_on(self, text: str) -> bool:
+        return bool(self._sharing.search(text) and self._party.search(text)) and not self._negation.search(text)
+
+    def _is_of_parties_too(self, sentence: str) -> bool:
+        """Return whether mail comes from the sender and from parties that are not named."""
+        if self._negation.search(sentence) or not self._sending.search(sentence):
+            return False
+        return self._beside_party.search(sentence) is not None
 
     def _wishes(self, part: _Part) -> Iterator[_Part]:
         """Yield a part in pieces, one for each wish: "I accept the terms | and would like to receive ..."."""
@@ -230,7 +266,7 @@ class _Grammar:
     def _names_own(self, wish: _Part, words: tuple[str, ...]) -> bool:
         size = len(words)
         return size > 0 and any(
-            wish.plain[at : at + size] == words and not self._belongs_to_others(wish, at)
+            _is_named(wish.plain[at : at + size], words) and not self._belongs_to_others(wish, at)
             for at in range(len(wish.plain) - size + 1)
         )
 
@@ -290,6 +326,32 @@ class _Grammar:
                 return True
         party = self._party.search(text)
         return any(party is None or found.start() < party.start() for found in self._yours.finditer(text))
+
+
+def _form_at_end(words: Sequence[str]) -> int:
+    """Return how many of the last words are a legal form: "e. V." is two; "&" joins two forms."""
+    if words and (words[-1] == "&" or is_legal_form(words[-1])):
+        return 1
+    return 2 if len(words) > 2 and is_legal_form(" ".join(words[-2:])) else 0
+
+
+def _is_named(said: Sequence[str], name: Sequence[str]) -> bool:
+    """Return whether words are those of a name, in the genitive too: "des Fördervereins der Grundschule"."""
+    return len(said) == len(name) and all(
+        word == part or (word in (f"{part}s", f"{part}es") and len(part) > 3)
+        for word, part in zip(said, name, strict=True)
+    )
+
+
+def _sentences(parts: Sequence[_Part]) -> list[str]:
+    """Return the texts of sentences that are in ``parts``."""
+    found: list[str] = []
+    for part in parts:
+        if part.begins or not found:
+            found.append(part.text)
+        else:
+            found[-1] += f" {part.text}"
+    return found
 
 
 def _mostly_capitals(parts: Sequence[_Part]) -> bool:
