@@ -25,7 +25,6 @@ from policy.text.unsubscribe_grammar import plain
 SHIPPED = DEFAULTS / "statement_words.toml"
 LONGEST = 4000  # characters of a statement that are read
 LONGEST_NAME = 60  # characters of a name that are kept
-_AND = ("and", "or", "en", "of", "und", "oder", "sowie", "et", "ou", "y", "o", "e", "u", "&")
 _NEAR = 6  # words between a negation and what it is about
 
 _SENTENCES = re.compile(r"(?<=[!?;])\s+|(?<=\.)\s+(?=[A-ZÀ-Þ¡¿\d])|\n+")  # "B.V. may" goes on
@@ -74,6 +73,7 @@ class _StatementWords(Section):
     mail: list[str]
     negations: list[str]
     silence: list[str]
+    joining: list[str]
     holding: list[str]
     ordinary: list[str]
     common: list[str]
@@ -175,7 +175,7 @@ class _Grammar:
         self._holds = re.compile(
             rf"{_source([*words.publications, *words.mail])}(?: [^ ]+){{0,4}}? {_source(words.holding)}"
         )
-        self._beside_party = re.compile(rf"{_source(_AND)}(?: [^ ]+){{0,4}}? {_source(words.parties)}")
+        self._beside_party = re.compile(rf"{_source(words.joining)}(?: [^ ]+){{0,4}}? {_source(words.parties)}")
         self._owner = _any(words.owner)
         self._ours = _any(words.ours)
         self._yours = re.compile(
