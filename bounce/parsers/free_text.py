@@ -103,7 +103,7 @@ def free_text_of(mail: Mail) -> FreeTextBounce:
     enclosed = original_of(mail)
     if part is None or not part.type.startswith("text/"):
         return FreeTextBounce((), "", enclosed or Original())
-    lines = [line[:MAX_LINE].rstrip() for line in part.text.split("\n", MAX_LINES)[:MAX_LINES]]
+    lines = [line[:MAX_LINE].replace("\uff1a", ":").rstrip() for line in part.text.split("\n", MAX_LINES)[:MAX_LINES]]
     end = _end(lines)
     own = tuple(lines[:end])
     return FreeTextBounce(own, "\n".join(own).lower(), enclosed or _original_in(lines[end:]))
