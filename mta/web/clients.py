@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from starlette.requests import Request
@@ -23,6 +24,7 @@ ClientOf = Callable[[Request], IPAddress]
 Networks = Sequence[IPv4Network | IPv6Network]
 
 
+@lru_cache(4096)
 def parse_ip(text: str) -> IPAddress | None:
     """Return the address without its zone, an IPv4 address for one mapped to IPv6; None if it is no address."""
     try:

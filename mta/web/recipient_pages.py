@@ -17,6 +17,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ LANGUAGES = tuple(each.value for each in TextLanguage)  # the first is the defau
 
 CONFIRM = ("confirm", "unsubscribe")  # the field that the button posts
 CONFIRM_SIGN_UP = ("confirm", "sign_up")
+KEPT = 500  # pages that are not rendered again
 MAX_FACT = 200  # characters of a name or topic
 MAX_HEADER, MAX_RANGES = 1000, 30  # characters, ranges of Accept-Language that are read
 
@@ -98,7 +100,7 @@ def subject_of(account_by_id: AccountById, account_id: int, topic: str) -> LinkS
 class Pages:
     """All pages. Made by ``Pages.load``."""
 
-    __slots__ = ("_headers", "_templates", "_texts")
+    __slots__ = ("_headers", "_page", "_templates", "_texts")
 
     def __init__(self, templates: Path, texts: Mapping[str, Texts]) -> None:
         self._templates = Environment(
@@ -107,8 +109,10 @@ class Pages:
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
+            auto_reload=False,
         )
         self._texts = texts
+        self._page = lru_cache(KEPT)(self._render_page)  # a mailing's readers get the same page
         style = _STYLE.search(self._templates.get_template("page.html").render(_EMPTY))
         self._headers = response_headers(style[1] if style else "")
 
@@ -134,22 +138,9 @@ class Pages:
     ) -> HTMLResponse:
         """Return ``page`` in the language of the header field Accept-Language. ``wait``: seconds for Retry-After;
         ``preferences``: a link to the choice of topics; ``sites``: as in ``show``."""
-        name, status = page.value
         language = choose_language(accept_language, LANGUAGES)
-        words = self._texts[language].pages[name]
-        response = self.show(
-            "page",
-            language,
-            status,
-            sites=sites,
-            title=words.title,
-            text=words.text,
-            button=words.button,
-            confirm=CONFIRM_SIGN_UP if page is Page.SIGN_UP_CONFIRM else CONFIRM,
-            facts=self.facts(about, language) if about else (),
-            link=preferences,
-            link_text=self._texts[language].preferences.link,
-        )
+        facts = tuple(self.facts(about, language)) if about else ()
+        response = self._response(self._page(page, language, facts, preferences), language, page.value[1], sites)
         if wait:
             response.headers["Retry-After"] = str(int(wait) + 1)
         return response
@@ -158,7 +149,28 @@ class Pages:
         self, template: str, language: str, status: int = 200, *, sites: Sequence[str] = (), **values: Any
     ) -> HTMLResponse:
         """Return the page that ``template`` makes of ``values``. ``sites``: origins that may show it in a frame."""
-        content = self._templates.get_template(f"{template}.html").render(language=language, **values)
+        return self._response(self._render(template, language, **values), language, status, sites)
+
+    def _render_page(
+        self, page: Page, language: str, facts: tuple[tuple[str, str], ...], preferences: str | None
+    ) -> bytes:
+        words = self._texts[language].pages[page.value[0]]
+        return self._render(
+            "page",
+            language,
+            title=words.title,
+            text=words.text,
+            button=words.button,
+            confirm=CONFIRM_SIGN_UP if page is Page.SIGN_UP_CONFIRM else CONFIRM,
+            facts=facts,
+            link=preferences,
+            link_text=self._texts[language].preferences.link,
+        )
+
+    def _render(self, template: str, language: str, **values: Any) -> bytes:
+        return self._templates.get_template(f"{template}.html").render(language=language, **values).encode()
+
+    def _response(self, content: bytes, language: str, status: int, sites: Sequence[str]) -> HTMLResponse:
         response = HTMLResponse(content, status_code=status)
         response.headers["Content-Language"] = language
         response.headers["Vary"] = "Accept-Language"

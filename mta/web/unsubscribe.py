@@ -43,7 +43,7 @@ from mta.web.recipient_pages import (
 from policy.permission.consent import EVERY_TOPIC
 from policy.permission.tokens import UNSUBSCRIBE, Claim, Tokens
 
-MAX_TRANSACTIONS = 4  # at once; more wait, so that a flood leaves connections for /readyz (database.pool_size)
+MAX_QUESTIONS = 4  # at once; more wait, so that a flood leaves connections for /readyz (database.pool_size)
 CHOOSE, SAVE = "choose", "save"  # the query of the page with the topics, and the field that its buttons send
 ALLOWED = "GET, HEAD, OPTIONS, POST"
 
@@ -74,7 +74,7 @@ class UnsubscribeHandlers:
     ) -> None:
         self._unsubscribes, self._account_by_id, self._tokens = unsubscribes, account_by_id, tokens
         self._pages, self._metrics = pages, metrics
-        self._transactions = asyncio.Semaphore(MAX_TRANSACTIONS)
+        self._questions = asyncio.Semaphore(MAX_QUESTIONS)
 
     def configure(self, tokens: Tokens) -> None:
         """Use the keys of the reloaded settings."""
@@ -115,8 +115,7 @@ class UnsubscribeHandlers:
             return self._pages.respond(Page.DAMAGED, _language(request))
         if via is None:
             return await self._keep(claim, fields, request)
-        async with self._transactions:
-            done = await self._unsubscribes.take(claim, via, request.headers.get("user-agent", ""))
+        done = await self._unsubscribes.take(claim, via, request.headers.get("user-agent", ""))
         self._metrics.unsubscribes[_COUNTED[via] if done else UnsubscribeMethod.UNKNOWN].inc()
         return self._pages.respond(Page.DONE, _language(request), about=self._subject(claim))
 
@@ -138,19 +137,20 @@ class UnsubscribeHandlers:
         """Unsubscribe from the topics that were not kept, or from all."""
         everything = (SAVE, "none") in fields
         kept = set() if everything else {value for name, value in fields if name == "keep"}
-        async with self._transactions:
-            topics = [EVERY_TOPIC] if everything else await self._topics(claim)
-            for topic in (name for name in topics if name not in kept):
-                one = replace(claim, topic=topic)
-                done = await self._unsubscribes.take(one, UnsubscribeVia.PAGE, request.headers.get("user-agent", ""))
-                self._metrics.unsubscribes[UnsubscribeMethod.PAGE if done else UnsubscribeMethod.UNKNOWN].inc()
+        agent = request.headers.get("user-agent", "")
+        topics = [EVERY_TOPIC] if everything else await self._topics(claim)
+        ended = [replace(claim, topic=name) for name in topics if name not in kept]
+        taken = (self._unsubscribes.take(each, UnsubscribeVia.PAGE, agent) for each in ended)
+        for done in await asyncio.gather(*taken):
+            self._metrics.unsubscribes[UnsubscribeMethod.PAGE if done else UnsubscribeMethod.UNKNOWN].inc()
         page = Page.DONE if everything else Page.PREFERENCES_SAVED
         return self._pages.respond(page, _language(request), about=self._subject(replace(claim, topic="")))
 
     async def _topics(self, claim: Claim) -> list[str]:
         """Return the topics that the person gets mail about, the link's own among them: a page that lacked it would
         tell that the person is not known. Raises StoreUnavailable."""
-        found = await self._unsubscribes.topics(claim)
+        async with self._questions:
+            found = await self._unsubscribes.topics(claim)
         return found or [claim.topic or EVERY_TOPIC]
 
     def _subject(self, claim: Claim) -> LinkSubject:

@@ -1,8 +1,9 @@
 """Unsubscribe by a signed token: one-click, web page or mail.
 
 The suppression, the end of the consents in the account's ledger, the cancellation of queued copies and the events are
-one transaction (``suppression_writer.apply``). A token of an account that is gone runs the same statements for an
-unused one, and they are rolled back: neither the answer nor its timing tells whether the account is known.
+one transaction (``suppression_writer.apply``), shared by the requests that came while the one before it ran. A token of
+an account that is gone runs the same statements for an unused one, and they are rolled back: neither the answer nor its
+timing tells whether the account is known.
 
 The evidence contains the time, the method, the mailing and the start of the User-Agent. The network address is not
 stored: with one-click it is that of the mail provider, and the signed token proves more.
@@ -14,8 +15,10 @@ Limitations: a second request with the same token has nothing left to change, an
 
 from __future__ import annotations
 
+import asyncio
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import Enum
 
@@ -23,25 +26,33 @@ from mta.mail.address import Address
 from mta.mail.reply import sanitise
 from mta.store.permission import suppression_writer
 from mta.store.permission.ledger import read_evidence
+from mta.store.postgres.batch import Batch
 from mta.store.postgres.database import Connection, Database
+from mta.store.postgres.errors import StoreUnavailable
 from policy.permission.consent import EVERY_TOPIC
 from policy.permission.suppression import Reason, SuppressionRequest
 from policy.permission.tokens import Claim
 
 AGENT = 120  # characters of the User-Agent kept
+BATCH_ITEMS = 200  # requests in one transaction
 SECONDS = 10.0  # long, because a mail program may not retry
 
-# Unused account, in place of one that is gone: created only within the transaction that is rolled back.
+_KNOWN = "select id from account where id = any($1::bigint[])"
+
+# Unused account, in place of those that are gone: created only within the transaction that is rolled back.
 _NOBODY = """
 insert into account (id, name) overriding system value
-select $2::bigint, 'nobody ' || $2::bigint where not exists (select from account where id = $1)
-returning id"""
+select $1::bigint, 'nobody ' || $1::bigint where $2::bool"""
 
 # The token has only a hash; the address itself is in the account's ledger.
 _EVIDENCE = """
-select evidence from consent_entry where account_id = $1 and address_key = $2 and evidence is not null
-order by entry desc limit 1"""
-
+select one.account_id, one.address_key, entry.evidence
+from unnest($1::bigint[], $2::bytea[]) as one (account_id, address_key)
+cross join lateral (
+    select evidence from consent_entry e
+    where e.account_id = one.account_id and e.address_key = one.address_key and evidence is not null
+    order by entry desc limit 1
+) entry"""
 
 _TOPICS = """
 select topic from consent c
@@ -61,16 +72,8 @@ class UnsubscribeVia(Enum):
     MAIL = "mail"  # the address in List-Unsubscribe
 
 
-@dataclass(frozen=True, slots=True)
-class Unsubscribed:
-    """The result. ``fresh``: not unsubscribed before; ``pulled``: queued copies cancelled."""
-
-    fresh: bool
-    pulled: int
-
-
 class _Nobody(Exception):
-    """Rolls back the transaction for an unknown account."""
+    """Rolls back what was done for unknown accounts."""
 
 
 class Unsubscribes:
@@ -78,32 +81,70 @@ class Unsubscribes:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._requests: Batch[SuppressionRequest, bool] = Batch(self._flush, items=BATCH_ITEMS)
 
     async def topics(self, claim: Claim) -> list[str]:
         """Return the topics that the recipient has agreed to and not withdrawn from. Raises StoreUnavailable."""
         async with self._database.session() as connection:
             return [row["topic"] for row in await connection.fetch(_TOPICS, claim.account_id, claim.address_key)]
 
-    async def take(self, claim: Claim, way: UnsubscribeVia, agent: str = "") -> Unsubscribed | None:
+    async def take(self, claim: Claim, way: UnsubscribeVia, agent: str = "") -> bool:
         """Unsubscribe the recipient that ``claim`` names from its topic, or from all marketing if it has none.
 
-        Return None, after the same work, if its account is unknown. ``agent``: the User-Agent. Raises StoreUnavailable;
-        then nothing was changed.
+        Return False, after the same work, if its account is unknown. ``agent``: the User-Agent. Raises
+        StoreUnavailable; then nothing was changed.
         """
-        act = suppression_of(claim, way, datetime.now(UTC), agent)
+        return await self._requests.do(suppression_of(claim, way, datetime.now(UTC), agent))
 
-        async def work(connection: Connection) -> Unsubscribed | None:
-            try:
-                async with connection.transaction():
-                    nobody = await connection.fetchval(_NOBODY, act.account_id, _unused())
-                    done = await _apply(connection, replace(act, account_id=nobody) if nobody else act)
-                    if nobody:
-                        raise _Nobody
-            except _Nobody:
-                return None
-            return done
+    async def _flush(self, requests: list[SuppressionRequest], since: float) -> Sequence[bool | Exception]:
+        """Apply requests in one transaction; each in its own if that fails, so that only the one at fault does."""
+        left = SECONDS - (asyncio.get_running_loop().time() - since)
+        try:
+            return await self._database.retried(lambda connection: _apply(connection, requests), seconds=left)
+        except StoreUnavailable:
+            raise
+        except Exception:
+            if len(requests) == 1:
+                raise
+            return [await self._alone(each, since) for each in requests]
 
-        return await self._database.retried(work, seconds=SECONDS)
+    async def _alone(self, request: SuppressionRequest, since: float) -> bool | Exception:
+        try:
+            return (await self._flush([request], since))[0]
+        except Exception as error:
+            return error
+
+
+async def _apply(connection: Connection, requests: Sequence[SuppressionRequest]) -> list[bool]:
+    """Apply requests; return which of them are of known accounts."""
+    wanted = sorted({each.account_id for each in requests})
+    accounts = {row["id"] for row in await connection.fetch(_KNOWN, wanted)}
+    known = [each for each in requests if each.account_id in accounts]
+    unknown = [each for each in requests if each.account_id not in accounts]
+    for group, is_known in ((known, True), (unknown, False)):
+        if group:
+            await _apply_group(connection, group, is_known=is_known)
+    return [each.account_id in accounts for each in requests]
+
+
+async def _apply_group(connection: Connection, requests: Sequence[SuppressionRequest], *, is_known: bool) -> None:
+    nobody = _unused()
+    if not is_known:
+        requests = [replace(each, account_id=nobody) for each in requests]
+    try:
+        async with connection.transaction():
+            await connection.execute(_NOBODY, nobody, not is_known)
+            await _suppress(connection, requests)
+            if not is_known:
+                raise _Nobody
+    except _Nobody:
+        pass
+
+
+async def _suppress(connection: Connection, requests: Sequence[SuppressionRequest]) -> None:
+    """Write requests; of several for the same scope the first."""
+    different = {each.scope: each for each in reversed(requests)}
+    await suppression_writer.apply(connection, await with_addresses(connection, list(different.values())))
 
 
 def suppression_of(claim: Claim, way: UnsubscribeVia, now: datetime, agent: str = "") -> SuppressionRequest:
@@ -130,23 +171,26 @@ def _unused() -> int:
     return -1 - int.from_bytes(os.urandom(7))
 
 
-async def with_address(connection: Connection, request: SuppressionRequest) -> SuppressionRequest:
-    """Return ``request`` with the address of its hash, if it is in the account's ledger."""
-    if request.address:
-        return request
-    return replace(request, address=await address_of(connection, request.account_id, request.address_key))
+async def with_addresses(connection: Connection, requests: Sequence[SuppressionRequest]) -> list[SuppressionRequest]:
+    """Return ``requests`` with the addresses of their hashes, where they are in the accounts' ledgers."""
+    hashes = sorted({(each.account_id, each.address_key) for each in requests if not each.address})
+    found = await addresses_of(connection, hashes)
+    return [
+        each if each.address else replace(each, address=found.get((each.account_id, each.address_key)))
+        for each in requests
+    ]
 
 
-async def address_of(connection: Connection, account_id: int, address_key: bytes) -> Address | None:
-    """Return the address that has the keyed hash ``address_key``, None if the account's ledger has none."""
-    return _address(await connection.fetchval(_EVIDENCE, account_id, address_key))
+async def addresses_of(
+    connection: Connection, hashes: Sequence[tuple[int, bytes]]
+) -> dict[tuple[int, bytes], Address | None]:
+    """Return the addresses that have these keyed hashes, given with their accounts, as far as the ledgers have them."""
+    if not hashes:
+        return {}
+    rows = await connection.fetch(_EVIDENCE, *zip(*hashes, strict=True))
+    return {(row["account_id"], row["address_key"]): _address(row["evidence"]) for row in rows}
 
 
-async def _apply(connection: Connection, act: SuppressionRequest) -> Unsubscribed:
-    applied = await suppression_writer.apply(connection, [await with_address(connection, act)])
-    return Unsubscribed(bool(applied.fresh), applied.pulled)
-
-
-def _address(evidence: bytes | None) -> Address | None:
-    local, _, domain = str(read_evidence(evidence).get("address", "") if evidence else "").rpartition("@")
+def _address(evidence: bytes) -> Address | None:
+    local, _, domain = str(read_evidence(evidence).get("address", "")).rpartition("@")
     return Address(local, domain) if local else None

@@ -22,7 +22,7 @@ from mta.mail.message import Stream
 from mta.observe.log import get_logger
 from mta.store.journal import outbox
 from mta.store.permission import suppression_writer
-from mta.store.permission.unsubscribes import UnsubscribeVia, address_of, suppression_of, with_address
+from mta.store.permission.unsubscribes import UnsubscribeVia, addresses_of, suppression_of, with_addresses
 from mta.store.postgres.database import Connection, Database
 from mta.store.postgres.secrets import Secrets
 from mta.store.queue import enqueue
@@ -231,12 +231,10 @@ class Reports:
         """Suppress what the reports, the unsubscriptions and too many soft bounces ask for."""
         now = datetime.now(UTC)
         bounces = [each.bounce for each in batch.soft_bounces]
+        asked = [each.request for each in batch.suppressions]
+        asked += [suppression_of(each.claim, UnsubscribeVia.MAIL, now) for each in batch.unsubscribes]
         requests = [
-            *[await with_address(connection, each.request) for each in batch.suppressions],
-            *[
-                await with_address(connection, suppression_of(each.claim, UnsubscribeVia.MAIL, now))
-                for each in batch.unsubscribes
-            ],
+            *await with_addresses(connection, asked),
             *(each for each in await soft_bounces.weigh(connection, bounces, self.thresholds) if each),
         ]
         await suppression_writer.apply(connection, requests)
@@ -247,7 +245,8 @@ class Reports:
 async def _open_case(connection: Connection, complaint: Complaint, dossier: Mapping[str, Any] | None) -> int:
     """Open a case that names the complainer, of whom a token tells the hash only."""
     if complaint.address is None and complaint.address_key is not None:
-        address = await address_of(connection, complaint.account_id, complaint.address_key)
+        sought = (complaint.account_id, complaint.address_key)
+        address = (await addresses_of(connection, [sought])).get(sought)
         complaint = replace(complaint, address=str(address) if address else None)
     return await open_case(connection, complaint, dossier)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pytest
 
 from mta.mail.address import Address
 from mta.mail.message import Stream
-from mta.store.permission.ledger import Given
+from mta.store.permission.ledger import Given, Verified
 from mta.store.permission.unsubscribes import Unsubscribes, UnsubscribeVia
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
@@ -72,7 +73,6 @@ class TestOurs:
         await put(store, BOB, topic="offers", **marketing)
         done = await store.unsubscribes.take(claim, UnsubscribeVia.ONE_CLICK, AGENT)
         assert done
-        assert (done.fresh, done.pulled) == (True, 1)
         assert await count(store, "queue") == 3
         assert await count(store, f"queue where message_id = '{gone.message_id}'") == 0
         assert await count(store, f"content where message_id = '{gone.message_id}'") == 0
@@ -103,7 +103,6 @@ class TestOurs:
         for way in (UnsubscribeVia.ONE_CLICK, UnsubscribeVia.PAGE, UnsubscribeVia.MAIL):
             done = await store.unsubscribes.take(claim, way)
             assert done
-            assert (done.fresh, done.pulled) == (False, 0)
         assert [await count(store, table) for table in TABLES] == before
 
     async def test_a_consent_given_anew_can_be_taken_back_again(
@@ -125,7 +124,6 @@ class TestOurs:
         await put(store, ANN, account_id=account_id)
         done = await store.unsubscribes.take(replace(claim, topic=""), UnsubscribeVia.MAIL)
         assert done
-        assert done.pulled == 1
         assert [(row[1], row[4]) for row in await suppressions(store)] == [("*", "unsubscribe_mail")]
         assert await count(store, "queue") == 1
         assert await count(store, "consent where revoked_at is null") == 0
@@ -133,7 +131,6 @@ class TestOurs:
     async def test_an_address_of_which_nothing_is_recorded(self, store: Store, claim: Claim) -> None:
         done = await store.unsubscribes.take(claim, UnsubscribeVia.ONE_CLICK)
         assert done
-        assert done.fresh
         assert [row[2] for row in await suppressions(store)] == [None]
 
     async def test_what_a_program_calls_itself_is_cut_short_and_made_harmless(self, store: Store, claim: Claim) -> None:
@@ -143,6 +140,47 @@ class TestOurs:
         assert str(evidence).isprintable()
 
 
+class TestTogether:
+    async def test_requests_that_wait_share_a_transaction_and_a_chain(
+        self, store: Store, account_id: int, secrets: Secrets, claim: Claim
+    ) -> None:
+        people = [f"reader-{n}@example.net" for n in range(30)]
+        for person in people:
+            await agree(store, account_id, person)
+            await put(store, person, account_id=account_id, stream=Stream.MARKETING, topic="offers")
+        asked = [replace(claim, address_key=secrets.address_key(Address.parse(person))) for person in people]
+        foreign = [replace(each, account_id=4711) for each in asked[:5]]
+        seen: list[str] = []
+        async with store._database.session() as connection:
+            pass
+        with listening(connection, seen):
+            done = await asyncio.gather(
+                *(store.unsubscribes.take(each, UnsubscribeVia.ONE_CLICK) for each in [*asked, *foreign, *asked])
+            )
+        assert done == [True] * 30 + [False] * 5 + [True] * 30
+        assert sum(statement == "COMMIT;" for statement in seen) == 1
+        assert sorted(str(row[2]) for row in await suppressions(store)) == sorted(people)
+        assert await count(store, "queue") == 0
+        assert await count(store, "consent_entry where kind = 'revoked'") == 30
+        verified = [each async for each in store.consents.verify(account_id)][-1]
+        assert isinstance(verified, Verified)
+        assert not verified.faults
+
+    async def test_one_that_fails_fails_alone(self, store: Store, account_id: int, claim: Claim) -> None:
+        broken = await store.accounts.add("other", domains=["b.example"], status=AccountStatus.ACTIVE, verified=True)
+        await agree(store, broken.id, BOB)
+        await execute(store, "update consent_head set entry = 0 where account_id = $1", broken.id)
+        asked = [replace(claim, address_key=bytes([n] * 16)) for n in range(4)]
+        asked.insert(2, replace(claim, account_id=broken.id))
+        done = await asyncio.gather(
+            *(store.unsubscribes.take(each, UnsubscribeVia.ONE_CLICK) for each in asked), return_exceptions=True
+        )
+        assert [each if isinstance(each, bool) else type(each) for each in done] == [
+            True, True, asyncpg.UniqueViolationError, True, True
+        ]  # fmt: skip
+        assert await count(store, "suppression") == 4
+
+
 class TestNotOurs:
     async def test_nothing_is_changed(self, store: Store, account_id: int, claim: Claim) -> None:
         await agree(store, account_id)
@@ -150,7 +188,7 @@ class TestNotOurs:
         before = [await count(store, table) for table in TABLES]
         foreign = (replace(claim, account_id=4711), replace(claim, account_id=0))
         for each in foreign:
-            assert await store.unsubscribes.take(each, UnsubscribeVia.ONE_CLICK, AGENT) is None
+            assert await store.unsubscribes.take(each, UnsubscribeVia.ONE_CLICK, AGENT) is False
         assert [await count(store, table) for table in TABLES] == before
 
     async def test_the_database_does_as_much(self, store: Store, account_id: int, claim: Claim) -> None:
