@@ -14,6 +14,7 @@ from pathlib import Path
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
 
 from config.schema import AdminSettings, Settings
@@ -28,6 +29,7 @@ from mta.store.store import Store
 from mta.web import idempotency
 from mta.web.api import problems
 from mta.web.api.app import make_api
+from mta.web.api.routing import direct
 from mta.web.asgi import CLOSE, Asgi, AsgiMessage, ClientGone, Receive, Scope, Send, read_body, with_headers
 from mta.web.clients import RequestRates, client_of, subscriber
 from mta.web.pages.rates import RateHistory
@@ -150,7 +152,7 @@ class AdminPort:
         context = AdminContext(self._store, self._settings, self._profiles, actor, self._metrics)
         scope.setdefault("state", {})["context"] = context
         key = headers.get(idempotency.HEADER) if scope["method"] == "POST" else None
-        app = self.api if key is None else self._keyed(found.id, key)
+        app = self._dispatch if key is None else self._keyed(found.id, key)
         return await self._serve(app, scope, receive, with_headers(send, self._rate_fields(found.id)))
 
     def _keyed(self, token: int, key: str) -> Asgi:
@@ -161,9 +163,17 @@ class AdminPort:
             scope["state"]["body"].limit = limit
             body = await read_body(receive, limit)
             assert body is not None, "it is bounded already"
-            await idempotency.run_once(self._store, token, key, self.api, scope, body, receive, send)
+            await idempotency.run_once(self._store, token, key, self._dispatch, scope, body, receive, send)
 
         return keyed
+
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        operation = direct.get((scope["method"], scope["path"]))
+        app: Asgi = self.api
+        if operation:
+            scope["app"] = self.api
+            app = await operation.respond(Request(scope, receive))
+        await app(scope, receive, send)
 
     async def _serve(self, app: Asgi, scope: Scope, receive: Receive, send: Send) -> None:
         """Run ``app``; turn what it does not expect into a problem."""
@@ -183,7 +193,7 @@ class AdminPort:
                 raise
             match error:
                 case HTTPException():
-                    response = problems.problem(error.status_code, error.detail, headers=error.headers)
+                    response = problems.of_http(error)
                 case StoreUnavailable():
                     response = problems.unavailable()
                 case ClientGone():

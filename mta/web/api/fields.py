@@ -5,22 +5,40 @@ from __future__ import annotations
 import base64
 import binascii
 import unicodedata
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends, Path, Query
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic import BaseModel as _BaseModel
 
 from mta.admin.errors import InvalidValue
 from mta.mail.address import Address, AddressError, parse_domain
 from mta.mail.identity import MessageId, format_id, parse_id
 
+MAX_FIELDS = 100  # of an object
+
 
 class Model(_BaseModel):
     """A body of a request or response: unknown fields are mistakes."""
 
     model_config = ConfigDict(extra="forbid", from_attributes=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_fields(cls, value: Any) -> Any:
+        """Refuse an object of many fields as a whole: a mistake for each would take seconds."""
+        if isinstance(value, dict) and len(value) > MAX_FIELDS:
+            raise ValueError(f"has more than {MAX_FIELDS} fields")
+        return value
 
 
 def _printable(text: str) -> str:

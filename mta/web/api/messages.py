@@ -6,15 +6,15 @@ Invariants: 201 means committed, as 250 does over SMTP. A refusal is a problem w
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from fastapi import Query, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
-from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+from fastapi.responses import Response
+from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
 from mta.admin import messages
 from mta.admin.context import AdminContext
@@ -31,7 +31,7 @@ from mta.smtp_server.body import COPIES
 from mta.smtp_server.replies import NO_MEMORY
 from mta.submission.compose import ComposeError, GivenFile, MessageDraft, NamedAddress, compose
 from mta.web.api.credentials import own_account
-from mta.web.api.fields import AccountFilter, AddressField, Base64, Line, MessageIdInPath, Model
+from mta.web.api.fields import AddressField, Base64, Line, MessageIdInPath, Model
 from mta.web.api.problems import problem
 from mta.web.api.routing import ApiRouter, Context
 
@@ -186,10 +186,14 @@ def http_status(reply: Reply) -> int:
             return 429 if reply.code == 450 else 503
 
 
+def _json(body: BaseModel, status: int) -> Response:
+    return Response(body.model_dump_json(), status, media_type=JSON)
+
+
 def _answer(sent: Sent) -> Response:
     body, status = _sent(sent), http_status(sent.reply)
     if sent.is_accepted:
-        return JSONResponse(body.model_dump(mode="json"), status)
+        return _json(body, status)
     headers = {"Retry-After": "60"} if sent.reply.kind is ReplyKind.TRANSIENT else None
     further = body.model_dump(mode="json", exclude_none=True)
     return problem(
@@ -215,37 +219,38 @@ _REQUEST_BODY: dict[str, Any] = {
 }
 SCHEMAS = (MessageObject, MessageBatch)  # of bodies that the handler reads itself
 
-EnvelopeFrom = Annotated[str | None, Query(alias="from", max_length=400, description="Return path of a raw message.")]
-EnvelopeTo = Annotated[list[str], Query(max_length=1000, description="A recipient of a raw message; may be repeated.")]
+
+class SendQuery(BaseModel):
+    """The query of a request to send: whose message it is, and the envelope of a raw one."""
+
+    account: Line | None = Field(None, max_length=64, description="Only this account.")
+    sender: str | None = Field(None, alias="from", max_length=400, description="Return path of a raw message.")
+    to: list[str] = Field([], max_length=1000, description="A recipient of a raw message; may be repeated.")
 
 
 @router.operation(
     "POST",
     "",
     "messages:write",
+    query=SendQuery,
     status_code=201,
     response_model=MessageResult,
     responses={200: {"model": BatchResults, "description": "The results of a batch."}},
     openapi_extra={"requestBody": _REQUEST_BODY},
 )
-async def send(
-    request: Request,
-    context: Context,
-    account: AccountFilter = None,
-    sender: EnvelopeFrom = None,
-    to: EnvelopeTo = [],  # noqa: B006 - FastAPI copies it
-) -> Response:
+async def send(request: Request, context: Context, query: Annotated[SendQuery, Query()]) -> Response:
     """Send a message: raw, with its envelope in the query, or as JSON; or a batch, whose results stand in its order.
 
     It passes the same rules as over SMTP, and 201 means that it is committed. A batch is answered 200.
     """
     transport: MessageSender = request.app.state.sender
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    account = query.account
     if getattr(request.state, "taken_over", False) and (earlier := await _earlier(request, context, account)):
         return earlier
     if kind == RAW:
         request.state.body.limit = transport.limits.message_size + 1
-        return _answer(await _send_raw(request, context, transport, account, sender, to))
+        return _answer(await _send_raw(request, context, transport, query))
     if kind != JSON:
         return problem(415, f"the body is {JSON} or {RAW}", headers={"Accept-Post": f"{JSON}, {RAW}"})
     request.state.body.limit = transport.limits.message_size * 4 // 3 + JSON_MARGIN
@@ -270,7 +275,7 @@ async def send(
         for each in given.messages:
             sent = await _send_object(request, context, transport, account, each)
             results.append(BatchResult(**dict(_sent(sent)), http_status=http_status(sent.reply)))
-        return JSONResponse(BatchResults(results=results).model_dump(mode="json"))
+        return _json(BatchResults(results=results), 200)
     finally:
         transport.budget.release(reserved)
 
@@ -372,7 +377,7 @@ async def _earlier(request: Request, context: AdminContext, account: str | None)
         return None
     reply = Reply(250, "2.0.0", f"OK: queued as {format_id(found[0])}, by the same request before")
     result = MessageResult(id=format_id(found[0]), reply=_reply(reply), recipients=[])
-    return JSONResponse(result.model_dump(mode="json"), 201)
+    return _json(result, 201)
 
 
 def _read(body: bytes) -> MessageObject | MessageBatch:
@@ -390,17 +395,16 @@ async def _send_raw(
     request: Request,
     context: AdminContext,
     transport: MessageSender,
-    account: str | None,
-    sender: str | None,
-    to: Sequence[str],
+    query: SendQuery,
 ) -> Sent:
+    sender = query.sender
     if sender is None:
         raise InvalidValue("from", "from: the query must name the return path; empty: the null return path")
     return await transport.send(
         context,
-        account,
+        query.account,
         _parsed("from", sender) if sender else None,
-        [_parsed("to", each) for each in to],
+        [_parsed("to", each) for each in query.to],
         request.stream(),
         size=_announced(request),
         scheme=request.url.scheme,

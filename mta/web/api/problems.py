@@ -42,6 +42,7 @@ REFUSALS: tuple[type[Exception], ...] = (
     UnknownProfile, WebhookError,
 )  # fmt: skip
 MISTAKES: tuple[type[Exception], ...] = (AddressError, TopicError, ConfigError)
+EXPECTED: tuple[type[Exception], ...] = (RequestValidationError, HTTPException, StoreUnavailable, *REFUSALS, *MISTAKES)
 
 
 class WrongField(BaseModel):
@@ -96,11 +97,25 @@ def failed(error: Exception) -> JSONResponse:
 
 def register(app: FastAPI) -> None:
     """Turn expected exceptions into problems."""
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(StoreUnavailable, lambda _, __: unavailable())
-    for kind in (*REFUSALS, *MISTAKES):
-        app.add_exception_handler(kind, _refused)
+
+    async def answered(request: Request, error: Exception) -> JSONResponse:  # FastAPI calls functions in threads
+        return answer(request, error)
+
+    for kind in EXPECTED:
+        app.add_exception_handler(kind, answered)
+
+
+def answer(request: Request, error: Exception) -> JSONResponse:
+    """Return the response to one of the EXPECTED exceptions."""
+    match error:
+        case RequestValidationError():
+            return _invalid(error)
+        case HTTPException():
+            return of_http(error)
+        case StoreUnavailable():
+            return unavailable()
+        case _:
+            return _refused(request, error)
 
 
 def _refused(request: Request, error: Exception) -> JSONResponse:
@@ -119,14 +134,13 @@ def _refused(request: Request, error: Exception) -> JSONResponse:
             return problem(409, str(error))
 
 
-def _http(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
+def of_http(error: HTTPException) -> JSONResponse:
+    """Return the problem that an exception of HTTP says."""
     detail = error.detail if error.detail != HTTPStatus(error.status_code).phrase else ""
     return problem(error.status_code, detail, headers=error.headers)
 
 
-def _invalid(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
+def _invalid(error: RequestValidationError) -> JSONResponse:
     errors = [_field_error(each) for each in error.errors()[:20]]
     return problem(422, "; ".join(each.detail for each in errors[:3]), errors=errors)
 

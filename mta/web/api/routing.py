@@ -6,14 +6,19 @@ Invariants: there is no route without a scope. Dependencies are coroutines: Fast
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated, Any, get_origin
 
 from fastapi import APIRouter, Depends, Request, Security
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
 from fastapi.security import HTTPBearer
+from pydantic import BaseModel, ValidationError
 
 from mta.admin.context import AdminContext
 from mta.admin.errors import Forbidden
 from mta.admin.permissions import ALL_SCOPES, Role, Scope
+from mta.web.api import problems
 from mta.web.api.problems import MEDIA_TYPE, Problem
 
 bearer = HTTPBearer(auto_error=False, description="A token that `mta token add` made.", scheme_name="token")
@@ -50,10 +55,51 @@ def require(scope: Scope) -> Callable[[AdminContext], Awaitable[None]]:
     assert scope in ALL_SCOPES, scope
 
     async def check(context: Context) -> None:
-        if not context.actor.may(scope):
-            raise Forbidden(f"this needs a token with the scope {scope}")
+        require_scope(context, scope)
 
     return check
+
+
+def require_scope(context: AdminContext, scope: Scope) -> None:
+    """Raises Forbidden."""
+    if not context.actor.may(scope):
+        raise Forbidden(f"this needs a token with the scope {scope}")
+
+
+@dataclass(frozen=True, slots=True)
+class DirectOperation:
+    """An operation that the port serves itself: to FastAPI, the way to a handler is as much work as the whole policy
+    chain. The handler reads the body; ``query``: the model of what it gets as its third argument."""
+
+    scope: Scope
+    handler: Callable[[Request, AdminContext, Any], Awaitable[Response]]
+    query: type[BaseModel]
+
+    async def respond(self, request: Request) -> Response:
+        """Raises what FastAPI would not expect either."""
+        context: AdminContext = request.state.context
+        try:
+            require_scope(context, self.scope)
+            return await self.handler(request, context, self._read_query(request))
+        except problems.EXPECTED as error:
+            return problems.answer(request, error)
+
+    def _read_query(self, request: Request) -> BaseModel:
+        """Raises RequestValidationError."""
+        given = {
+            name: request.query_params.getlist(name) if get_origin(field.annotation) is list else value
+            for key, field in self.query.model_fields.items()
+            if (value := request.query_params.get(name := field.alias or key)) is not None
+        }
+        try:
+            return self.query.model_validate(given)
+        except ValidationError as error:
+            errors = error.errors(include_url=False, include_context=False, include_input=False)
+            raise RequestValidationError([{**each, "loc": ("query", *each["loc"])} for each in errors]) from None
+
+
+direct: dict[tuple[str, str], DirectOperation] = {}
+"""The direct operations, by method and path."""
 
 
 class ApiRouter(APIRouter):
@@ -63,8 +109,11 @@ class ApiRouter(APIRouter):
         super().__init__(prefix=f"/v1/{noun}", tags=[noun])
         self._noun = noun
 
-    def operation(self, method: str, path: str, scope: Scope, **options: Any) -> Callable[[Any], Any]:
-        """Register a handler, whose name is the id of the operation. ``scope``: what a token needs."""
+    def operation(
+        self, method: str, path: str, scope: Scope, *, query: type[BaseModel] | None = None, **options: Any
+    ) -> Callable[[Any], Any]:
+        """Register a handler, whose name is the id of the operation. ``scope``: what a token needs; ``query``: makes it
+        a direct one, whose path has no parameters."""
         roles = [role.value for role in Role if scope in role.scopes]
         options.setdefault("openapi_extra", {}).update({"x-scope": scope, "x-roles": roles})
         options["responses"] = PROBLEMS | options.get("responses", {})
@@ -81,6 +130,8 @@ class ApiRouter(APIRouter):
                 dependencies=[Security(bearer), Depends(require(scope))],
                 **options,
             )
+            if query:
+                direct[method, self.prefix + path] = DirectOperation(scope, handler, query)
             return handler
 
         return register
