@@ -1,7 +1,7 @@
 """Write a message from its parts: what an application gives over HTTP instead of writing MIME itself.
 
-Pure. Text goes out as quoted-printable, attachments as base64; images that the HTML shows stand beside it
-(multipart/related, RFC 2387), other attachments behind both (multipart/mixed).
+Pure. Text goes out as it is if every receiver takes it so, else as quoted-printable; attachments as base64. Images that
+the HTML shows stand beside it (multipart/related, RFC 2387), other attachments behind both (multipart/mixed).
 
 Invariants: no value becomes a line of its own: every field is written by ``mta.mail.encoded_words``, and one with a
 control character is refused. Fields that the message needs once are written here, and cannot be given again.
@@ -23,11 +23,15 @@ from mta.mail.address import Address
 from mta.mail.encoded_words import encode_addresses, encode_parameters, encode_text, fold
 
 MAX_VALUE = 2000  # characters of one field
+MAX_LINE = 998  # octets of a line of text (RFC 5322 2.1.1)
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,68}[A-Za-z0-9])?")
 _OURS = frozenset(
     ("from", "to", "cc", "bcc", "reply-to", "subject", "date", "mime-version", "sender", "return-path", "received")
 )
 _TYPE = re.compile(r"[A-Za-z0-9][\w.+-]{0,60}/[A-Za-z0-9][\w.+-]{0,100}", re.ASCII)
+_PLAIN = bytes(range(0x20, 0x7F)) + b"\n\t"
+# White space at the end of a line is lost on the way, and "From " at its beginning is changed.
+_CHANGED = (b" \n", b"\t\n", b"\nFrom ")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -118,12 +122,19 @@ def _text(kind: str, text: str) -> _Part:
         octets = text.replace("\r\n", "\n").replace("\r", "\n").encode()
     except UnicodeEncodeError:
         raise ComposeError("html" if kind == "html" else "text", "is not valid Unicode") from None
-    written = b2a_qp(octets, istext=True).replace(b"\n", b"\r\n")
-    head = [
-        f'Content-Type: text/{kind}; charset="utf-8"'.encode(),
-        b"Content-Transfer-Encoding: quoted-printable",
-    ]
-    return head, written
+    encoding, written = (b"7bit", octets) if _is_plain(octets) else (b"quoted-printable", b2a_qp(octets, istext=True))
+    head = [f'Content-Type: text/{kind}; charset="utf-8"'.encode(), b"Content-Transfer-Encoding: " + encoding]
+    return head, written.replace(b"\n", b"\r\n")
+
+
+def _is_plain(octets: bytes) -> bool:
+    """Return whether every receiver takes this text as it is."""
+    lines = b"\n" + octets + b"\n"
+    return (
+        not octets.translate(None, _PLAIN)
+        and not any(each in lines for each in _CHANGED)
+        and max(map(len, octets.split(b"\n"))) <= MAX_LINE
+    )
 
 
 def _attachment(given: GivenFile, *, inline: bool) -> _Part:
