@@ -247,6 +247,9 @@ class WebSettings(Section):
     """IP address to listen on. Needs a restart."""
     port: Port = 8025
     """TCP port. Needs a restart."""
+    processes: int = Field(1, ge=1, le=64)
+    """Processes that serve these ports and those of `web.public` and `web.admin`, and share their connections. What is
+    counted per process (rates of clients and tokens, memory for messages) is counted in each. Needs a restart."""
     public: PublicPagesSettings = PublicPagesSettings()
     admin: AdminSettings = AdminSettings()
     webhooks: WebhookSettings = WebhookSettings()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from datetime import timedelta
 
 from bounce.abuse_mail import AbuseMailReader
@@ -53,3 +54,10 @@ def rule_context(settings: Settings, tokens: TokenMaker) -> RuleContext:
 def open_profiles(settings: Settings, secrets: Secrets) -> Profiles:
     """Return the profiles of this installation. Raises ConfigError with every error."""
     return load_profiles(settings.policy.profiles, rule_context(settings, open_tokens(settings, secrets)))
+
+
+def spare_collector() -> None:
+    """Collect no garbage among what exists by now, and the rest less often: that costs a tenth of the throughput."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)

@@ -35,6 +35,7 @@ class Start:
     run_dir: Path
     listeners: Sockets = ()
     report_listeners: Sockets = ()
+    web_ports: tuple[str, ...] = ()  # the sections whose sockets a web process was forked with, in their order
     config_file: Path | None = None  # None: what is shipped
 
     def reloaded(self, settings: Settings) -> Start:
@@ -45,6 +46,11 @@ class Start:
             listeners=_renewed(self.listeners, settings.submission.listeners),
             report_listeners=_renewed(self.report_listeners, settings.reports.listeners),
         )
+
+
+def web_name(index: int) -> str:
+    """Return the name of a web process: the first one is `web`, the only one that there always is."""
+    return f"web-{index}" if index else "web"
 
 
 def _renewed(sockets: Sockets, listeners: Sequence[Listener]) -> Sockets:

@@ -2,14 +2,15 @@
 
     lock and pid file ▶ sockets ▶ database ▶ migrations ▶ workers, web ▶ watch ▶ stop in reverse
 
-Listening sockets are bound here and shared by all workers: whoever is free takes the next connection, so that none
-waits for a worker that hangs or has died, and only the supervisor needs the right to bind low ports.
+Listening sockets are bound here and shared by all workers, and those of HTTP by all web processes: whoever is free
+takes the next connection, so that none waits for a process that hangs or has died, and only the supervisor needs the
+right to bind low ports.
 
 Invariants:
     The supervisor handles no mail.
     A bad configuration file changes nothing in a running service: it is reported, and the old settings stay.
 
-Limitations: the number of workers, the listeners and the database URL are read at the start only.
+Limitations: the number of processes, the listeners and the database URL are read at the start only.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -32,7 +33,7 @@ from typing import Any, TypeVar
 import orjson
 
 from config.changes import waiting_for_restart
-from config.schema import Listener, Settings
+from config.schema import Settings
 from config.toml import DEFAULTS, ConfigError, read_text
 from mta.admin.complaint_notifier import ComplaintNotifier
 from mta.delivery.mx import Resolver
@@ -43,9 +44,10 @@ from mta.observe.labels import BackgroundTask, QueueState, Success
 from mta.observe.log import Sparingly, get_logger
 from mta.observe.metrics import Metrics
 from mta.observe.shared_counters import create_file
+from mta.service.bound_sockets import BoundSockets, bind_all, numbered
 from mta.service.child import Child
 from mta.service.config_validation import load_valid
-from mta.service.control_channel import Reopen, Sockets, Start
+from mta.service.control_channel import Reopen, Start, web_name
 from mta.service.fork_server import ForkServer
 from mta.service.jobs.address_lists import check_lists
 from mta.service.jobs.automation import AutomationJob
@@ -57,7 +59,6 @@ from mta.service.jobs.sign_ups import send_requests
 from mta.service.jobs.source_checks import SourceWatch
 from mta.service.jobs.tls_reports import send_due_reports
 from mta.service.offered import offered
-from mta.smtp_server.listener import ListenError, bind, listen
 from mta.store.postgres.embedded import EmbeddedError, EmbeddedPostgres
 from mta.store.postgres.migrate import migrate
 from mta.store.postgres.secrets import Secrets
@@ -68,22 +69,8 @@ from mta.store.store import Store, StoreUnavailable
 log = get_logger()
 
 T = TypeVar("T")
-BoundListeners = list[tuple[Listener, socket.socket]]
 
-
-@dataclass(frozen=True, slots=True)
-class WorkerSockets:
-    """The listening sockets that the workers share."""
-
-    submission: BoundListeners
-    reports: BoundListeners
-
-    @property
-    def sockets(self) -> tuple[socket.socket, ...]:
-        return tuple(sock for _, sock in (*self.submission, *self.reports))
-
-
-PORTS_FREE_WITHIN = 3.0  # seconds for the workers of a killed supervisor to release its ports
+WORKER, WEB = "mta.service.worker", "mta.service.web_process"
 STATE_INTERVAL = 1.0  # seconds, as all that follow
 DATABASE_INTERVAL = 1.0
 BLOCKLIST_INTERVAL = 2.0
@@ -148,15 +135,14 @@ class Supervisor:
             self._metrics.workers_wanted.set(self._workers)
             self._metrics.config_loaded.set(time.time())
             self._keep_config()
-            sockets = await self._bind(stack)
+            sockets = await bind_all(self._settings, stack)
             dsn = await self._database(stack)
             server = self._settings.server
             secrets = Secrets.load_or_create(server.secret_file or server.data_dir / "secret")
             store = await self._unless_stopped(self._open(dsn, secrets))
             if store is not None:
                 stack.push_async_callback(store.close)
-                for listener, bound in (*sockets.submission, *sockets.reports):
-                    listen(listener, bound)
+                sockets.listen()
                 self._children = self._make_children(dsn, secrets.root, sockets)
                 await self._watch(store)
 
@@ -179,22 +165,6 @@ class Supervisor:
             raise outcome
         return outcome
 
-    async def _bind(self, stack: contextlib.AsyncExitStack) -> WorkerSockets:
-        """Bind a socket for each listener. Raises OSError."""
-        end = time.monotonic() + PORTS_FREE_WITHIN
-
-        async def bound(listener: Listener) -> tuple[Listener, socket.socket]:
-            while True:
-                try:
-                    return listener, stack.enter_context(contextlib.closing(bind(listener)))
-                except ListenError:
-                    if time.monotonic() > end:
-                        raise
-                    await asyncio.sleep(0.1)
-
-        submission, reports = self._settings.submission.listeners, self._settings.reports.listeners
-        return WorkerSockets([await bound(each) for each in submission], [await bound(each) for each in reports])
-
     @property
     def _workers(self) -> int:
         wanted = self._settings.server.workers
@@ -210,22 +180,27 @@ class Supervisor:
         stack.push_async_callback(asyncio.to_thread, self._embedded.stop)
         return await asyncio.to_thread(self._embedded.start)
 
-    def _make_children(self, dsn: str, secret: bytes, sockets: WorkerSockets) -> list[Child]:
-        web = Start(self._workers, self._settings, dsn, secret, self._run_dir, config_file=self._path)
+    def _make_children(self, dsn: str, secret: bytes, sockets: BoundSockets) -> list[Child]:
+        start = Start(0, self._settings, dsn, secret, self._run_dir, config_file=self._path)
+        web = replace(start, web_ports=tuple(sockets.web))
         worker = replace(
-            web,
-            listeners=_numbered(sockets.submission),
-            report_listeners=_numbered(sockets.reports, after=len(sockets.submission)),
+            start,
+            listeners=numbered(sockets.submission),
+            report_listeners=numbered(sockets.reports, after=len(sockets.submission)),
         )
-        workers = [
-            self._make_child(f"worker-{n}", "mta.service.worker", replace(worker, index=n), sockets.sockets)
-            for n in range(self._workers)
+        shared = sockets.of_workers
+        workers = [replace(worker, index=n) for n in range(self._workers)]
+        webs = [replace(web, index=n) for n in range(self._settings.web.processes)]
+        return [
+            *(self._make_child(f"worker-{each.index}", WORKER, each, shared, len(workers)) for each in workers),
+            *(self._make_child(web_name(each.index), WEB, each, sockets.of_web, len(webs)) for each in webs),
         ]
-        return [*workers, self._make_child("web", "mta.service.web_process", web)]
 
-    def _make_child(self, name: str, module: str, start: Start, sockets: tuple[socket.socket, ...] = ()) -> Child:
+    def _make_child(
+        self, name: str, module: str, start: Start, sockets: tuple[socket.socket, ...], siblings: int
+    ) -> Child:
+        """``siblings``: how many there are of its kind, itself included, which do its work while it hangs."""
         leases = HUNG_AFTER_LEASES * self._settings.database.lease
-        alone = not sockets or self._workers == 1  # nobody else does its work meanwhile
         return Child(
             self._fork_server,
             name,
@@ -233,7 +208,7 @@ class Supervisor:
             start.reloaded(self._settings),  # there may have been a reload since the sockets were bound
             sockets,
             user=self._settings.server.user,
-            patience=min(leases, HUNG_ALONE_AFTER) if alone else leases,
+            patience=min(leases, HUNG_ALONE_AFTER) if siblings == 1 else leases,
             ready=self._write_state,
             ended=self._child_ended,
         )
@@ -469,11 +444,6 @@ class Supervisor:
     def _reopen(self) -> None:
         for child in self._children:
             child.send(Reopen())
-
-
-def _numbered(listeners: BoundListeners, after: int = 0) -> Sockets:
-    """Number the sockets in the order in which a child gets them, ``after`` that many others."""
-    return tuple((listener, place) for place, (listener, _) in enumerate(listeners, after))
 
 
 def _make_folder(folder: Path, user: str | None) -> None:

@@ -1,7 +1,7 @@
 """Run the web process: serve HTTP and send webhooks, started by the supervisor like a worker.
 
 It is a process of its own so that HTTP requests do not delay mail, nor mail HTTP requests. Monitoring, the pages for
-recipients and the API are three applications on three ports.
+recipients and the API are three applications on three ports; several processes share their sockets.
 
 Invariants: the web process ends with its supervisor.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 
 import uvloop
@@ -26,8 +26,8 @@ from mta.observe.log import get_logger
 from mta.observe.loop_watch import watch_loop
 from mta.observe.metrics import Metrics, sample_process
 from mta.service import control_channel
-from mta.service.composition import open_profiles, open_tokens
-from mta.service.control_channel import Reload, Reopen, Start
+from mta.service.composition import open_profiles, open_tokens, spare_collector
+from mta.service.control_channel import Reload, Reopen, Start, web_name
 from mta.service.http_submission import HttpSubmission
 from mta.smtp_server.tls import CertificateError
 from mta.store.postgres.secrets import Secrets
@@ -54,10 +54,10 @@ class PublicSide:
         self._pages = PublicPages(store, tokens, FormClock(secrets.derive("form clock")), settings, metrics)
         self._server = HttpServer(self._pages.app, "web.public")
 
-    async def open(self, settings: Settings) -> None:
+    async def open(self, settings: Settings, bound: socket.socket | None = None) -> None:
         """Start to listen. Raises OSError if the port is taken, CertificateError."""
         if settings.web.public.port is not None:
-            await self._server.open(settings.web.public)
+            await self._server.open(settings.web.public, bound)
         elif settings.web.public.url:
             log.warning("unsubscribe pages not served here: web.public.url is set, web.public.port is not")
 
@@ -98,11 +98,11 @@ class AdminSide:
         self._server = HttpServer(self._port.app, "web.admin", LIMITS)
         self._rates: asyncio.Task[None] | None = None
 
-    async def open(self, settings: Settings, tasks: BackgroundTasks) -> None:
+    async def open(self, settings: Settings, tasks: BackgroundTasks, bound: socket.socket | None = None) -> None:
         """Start to listen. Raises OSError if the port is taken, CertificateError, StoreUnavailable."""
         if settings.web.admin.port is not None:
             await self.submission.start(tasks)
-            await self._server.open(settings.web.admin)
+            await self._server.open(settings.web.admin, bound)
             self._rates = tasks.start(BackgroundTask.RATE_HISTORY, self._port.rates.run)
 
     def configure(self, settings: Settings) -> None:
@@ -121,7 +121,7 @@ class AdminSide:
         self._port.pages.close()
 
 
-async def _main(control: socket.socket) -> None:
+async def _main(control: socket.socket, sockets: Sequence[socket.socket]) -> None:
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         # Signals to the process group are for the supervisor.
         asyncio.get_running_loop().add_signal_handler(ignored, lambda: None)
@@ -129,11 +129,14 @@ async def _main(control: socket.socket) -> None:
     start = await control_channel.receive(reader)
     if not isinstance(start, Start):
         return
-    logging.configure(start.settings.observe.log_level, process="web")
+    name = web_name(start.index)
+    logging.configure(start.settings.observe.log_level, process=name)
+    bound = dict(zip(start.web_ports, sockets, strict=True))
     metrics = Metrics.open(start.run_dir)
     async with AsyncExitStack() as stack:
         tasks = BackgroundTasks(metrics)
-        sides, sender = await _open(stack, start, metrics, tasks)
+        sides, sender = await _open(stack, start, bound, metrics, tasks)
+        spare_collector()
         own = [
             tasks.start(BackgroundTask.PROCESS_METRICS, lambda: sample_process(metrics)),
             tasks.start(BackgroundTask.LOOP_WATCH, lambda: watch_loop(metrics)),
@@ -143,7 +146,7 @@ async def _main(control: socket.socket) -> None:
             if isinstance(message, Reopen):
                 sides[1].submission.events.reopen()
             if isinstance(message, Reload):
-                _configure(sides, message.settings)
+                _configure(sides, message.settings, name)
                 sender.configure(message.settings.web.webhooks, allow_private=message.settings.testing.private_webhooks)
         for task in own:
             task.cancel()
@@ -151,7 +154,11 @@ async def _main(control: socket.socket) -> None:
 
 
 async def _open(
-    stack: AsyncExitStack, start: Start, metrics: Metrics, tasks: BackgroundTasks
+    stack: AsyncExitStack,
+    start: Start,
+    bound: Mapping[str, socket.socket],
+    metrics: Metrics,
+    tasks: BackgroundTasks,
 ) -> tuple[tuple[PublicSide, AdminSide], WebhookSender]:
     """Serve all ports and send webhooks until ``stack`` is closed. Raises SystemExit, with the reason in the log."""
     settings, secrets = start.settings, Secrets(start.secret)
@@ -162,13 +169,13 @@ async def _open(
         readiness = ServiceReadiness(store, start.run_dir, disk)
         monitoring = HttpServer(monitoring_app(readiness, start.run_dir), "web")
         stack.push_async_callback(monitoring.close)
-        await monitoring.open(PlainPort(settings.web.address, settings.web.port))
+        await monitoring.open(PlainPort(settings.web.address, settings.web.port), bound["web"])
         public = PublicSide(settings, store, secrets, metrics)
         stack.push_async_callback(public.close)
-        await public.open(settings)
+        await public.open(settings, bound.get("web.public"))
         admin = AdminSide(start, store, secrets, metrics, readiness, disk)
         stack.push_async_callback(admin.close)
-        await admin.open(settings, tasks)
+        await admin.open(settings, tasks, bound.get("web.admin"))
     except (StoreUnavailable, OSError, CertificateError, ConfigError) as error:
         log.error("web process not started", reason=str(error))
         raise SystemExit(1) from None
@@ -178,8 +185,8 @@ async def _open(
     return (public, admin), sender
 
 
-def _configure(sides: Sequence[PublicSide | AdminSide], settings: Settings) -> None:
-    logging.configure(settings.observe.log_level, process="web")
+def _configure(sides: Sequence[PublicSide | AdminSide], settings: Settings, name: str) -> None:
+    logging.configure(settings.observe.log_level, process=name)
     for side in sides:
         try:
             side.configure(settings)
@@ -191,7 +198,7 @@ async def _report_status(writer: asyncio.StreamWriter, tasks: BackgroundTasks) -
     control_channel.report(writer, {"failing_tasks": tasks.failing()})
 
 
-def main(control: socket.socket, _: Sequence[socket.socket]) -> None:
+def main(control: socket.socket, sockets: Sequence[socket.socket]) -> None:
     """Serve HTTP until ``control`` ends."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_main(control))
+        runner.run(_main(control, sockets))

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import gc
 import platform
 import signal
 import socket
@@ -51,7 +50,13 @@ from mta.reports.attribution import ReportContext
 from mta.reports.smtp_handler import ReportHandler
 from mta.reports.worker import ReportProcessor, ReportWorker
 from mta.service import config_validation, control_channel
-from mta.service.composition import open_abuse_mail_reader, open_profiles, open_tokens, open_verp
+from mta.service.composition import (
+    open_abuse_mail_reader,
+    open_profiles,
+    open_tokens,
+    open_verp,
+    spare_collector,
+)
 from mta.service.control_channel import Reload, Reopen, Start
 from mta.service.descriptors import Descriptors, open_descriptors, raise_limit, share_out
 from mta.service.stored_keys import follow_stored_keys
@@ -462,10 +467,7 @@ async def _main(control: socket.socket, sockets: Sequence[socket.socket]) -> Non
     tasks = BackgroundTasks(metrics)
     async with _store(start, secrets, metrics, tasks) as store:
         worker = Worker(start, sockets, store, secrets, metrics, tasks)
-        # What exists by now stays. Collections that look through it cost a tenth of the throughput.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 50)
+        spare_collector()
         # Threads that check large messages must not keep the loop waiting for longer than this each time it wakes.
         sys.setswitchinterval(0.0005)
         await worker.run(reader, writer)

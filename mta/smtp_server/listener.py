@@ -21,6 +21,7 @@ import socket
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from config.schema import Limits, Listener, ListenerTls
 from mta.mail.message import IPAddress
@@ -49,9 +50,9 @@ ACCEPT_PAUSE = 0.5  # seconds when there are no file descriptors
 COMMIT_TIMEOUT = 30.0  # seconds for what the handler has begun, after everything else was cut
 
 _HINTS = {
-    errno.EADDRINUSE: "`ss -ltnp 'sport = :{port}'` shows which process does; stop it, or change the listeners",
+    errno.EADDRINUSE: "`ss -ltnp 'sport = :{port}'` shows which process does; stop it, or change the configuration",
     errno.EACCES: "ports below 1024 are for root (with server.user) or need CAP_NET_BIND_SERVICE",
-    errno.EADDRNOTAVAIL: "this machine does not have that address; change the listeners",
+    errno.EADDRNOTAVAIL: "this machine does not have that address; change the configuration",
 }
 
 
@@ -59,7 +60,16 @@ class ListenError(OSError):
     """Why nothing can listen at an address; the text is for the operator."""
 
 
-def bind(listener: Listener) -> socket.socket:
+class ListenAddress(Protocol):
+    """Where to listen: an IP address, and a TCP port."""
+
+    @property
+    def address(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+
+
+def bind(listener: ListenAddress) -> socket.socket:
     """Return a socket for ``listener``, not yet listening. Raises ListenError if another process listens there."""
     bound = socket.socket(_family(listener), socket.SOCK_STREAM)
     try:
@@ -73,11 +83,11 @@ def bind(listener: Listener) -> socket.socket:
     return bound
 
 
-def _family(listener: Listener) -> socket.AddressFamily:
+def _family(listener: ListenAddress) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in listener.address else socket.AF_INET
 
 
-def _bind(unbound: socket.socket, listener: Listener) -> None:
+def _bind(unbound: socket.socket, listener: ListenAddress) -> None:
     if unbound.family == socket.AF_INET6:
         unbound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, listener.address != "::")
     try:
@@ -86,7 +96,7 @@ def _bind(unbound: socket.socket, listener: Listener) -> None:
         raise _listen_error(listener, error) from error
 
 
-def listen(listener: Listener, bound: socket.socket) -> None:
+def listen(listener: ListenAddress, bound: socket.socket) -> None:
     """Let clients connect; they wait until a worker accepts them. Raises ListenError if another process was faster."""
     try:
         bound.listen(BACKLOG)
@@ -94,9 +104,10 @@ def listen(listener: Listener, bound: socket.socket) -> None:
         raise _listen_error(listener, error) from error
 
 
-def _listen_error(listener: Listener, error: OSError) -> ListenError:
+def _listen_error(listener: ListenAddress, error: OSError) -> ListenError:
     hint = _HINTS.get(error.errno or 0, "see the listeners in the configuration").format(port=listener.port)
-    return ListenError(f"cannot listen on {listener.place}: {error.strerror}; {hint}")
+    place = f"[{listener.address}]" if ":" in listener.address else listener.address
+    return ListenError(f"cannot listen on {place}:{listener.port}: {error.strerror}; {hint}")
 
 
 @dataclass(slots=True)

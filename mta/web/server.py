@@ -4,14 +4,14 @@ Invariants: a request line is never logged, because it can contain a token. A cl
 between two requests and for the whole connection, and no more than its share of the connections, unless it is a listed
 proxy. A request's head is bounded.
 Limitations: a connection is counted after the TLS handshake. The time for a body is the application's matter
-(``mta.web.bodies``). Anything that is not HTTP gets a bare 400. Ports below 1024 need CAP_NET_BIND_SERVICE if the
-service runs as another user. HTTP/1.1 only.
+(``mta.web.bodies``). Anything that is not HTTP gets a bare 400. HTTP/1.1 only.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -108,18 +108,19 @@ class HttpServer:
         self._tls: ssl.SSLContext | None = None
         self._clock: asyncio.TimerHandle | None = None
 
-    async def open(self, settings: PortSettings) -> None:
-        """Start serving. Raises OSError if the port is in use, CertificateError."""
+    async def open(self, settings: PortSettings, bound: socket.socket | None = None) -> None:
+        """Start serving, on ``bound`` if several processes share it. Raises OSError if the port is in use,
+        CertificateError."""
         self._tls = https_context(settings, self._section)
         self._connections.proxies = settings.proxy_from
         self._tell_time()
+        place = {"host": settings.address, "port": settings.port} if bound is None else {"sock": bound}
         self._server = await asyncio.get_running_loop().create_server(
             lambda: _Connection(self._connections, self._config, self._state),
-            settings.address,
-            settings.port,
             ssl=self._tls,
             ssl_handshake_timeout=HANDSHAKE if self._tls else None,
             backlog=BACKLOG,
+            **place,
         )
 
     def configure(self, settings: PortSettings) -> None:
