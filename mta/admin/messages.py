@@ -21,7 +21,7 @@ from mta.store.journal.screening_history import Rejection
 from mta.store.queue.backoffs import PathBackoff
 from mta.store.queue.content import ContentMissing, whole
 from mta.store.queue.explain import Story
-from mta.store.queue.message_search import FoundMessage, MessageQuery
+from mta.store.queue.message_search import MessageQuery, MessagesFound
 from mta.submission.lint import Linted
 from mta.submission.lint import lint as lint_message
 from mta.submission.prepare import Submitter
@@ -90,7 +90,7 @@ async def content(context: AdminContext, message_id: MessageId) -> ShownContent 
 
 async def search(
     context: AdminContext, query: MessageQuery, *, before: MessageId | None = None, limit: int = 50
-) -> Sequence[FoundMessage]:
+) -> MessagesFound:
     """Return the newest messages that fit. Raises StoreUnavailable."""
     return await context.store.message_search.find(
         query, before or NEWEST, account_id=context.actor.account_id, limit=limit

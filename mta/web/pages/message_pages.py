@@ -5,7 +5,6 @@ The page of a message begins with what matters: the last reply of each recipient
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,7 +17,7 @@ from mta.mail.hold import Hold, HoldSource
 from mta.mail.identity import MessageId, format_id
 from mta.observe.labels import QueueState
 from mta.store.journal.events import Event
-from mta.store.queue.message_search import FoundMessage, MessageQuery
+from mta.store.queue.message_search import LOOKED_THROUGH, MessageQuery, MessagesFound
 from mta.store.queue.queue import QueueEntry
 from mta.web.api.listing import Cursor
 from mta.web.pages import tables
@@ -102,12 +101,12 @@ async def search(page: PageRequest) -> Answer:
     return PageView("search.html", "Search", {"given": given, "table": table, "typed": typed, "wrong": wrong})
 
 
-def _found(page: PageRequest, found: Sequence[FoundMessage]) -> PageTable:
+def _found(page: PageRequest, answer: MessagesFound) -> PageTable:
     more = {"account": "Account"} if page.is_operator else {}
     titles = tables.columns(
         received=("Accepted", "time"), to="Recipients", subject=("Subject", "wide"), last="Last", **more
     )
-    rows = []
+    rows, found = [], answer.messages
     for each in found[: tables.PAGE]:
         others = each.recipients - len(each.first)
         to = ", ".join(each.first) + (f" and {others} more" if others > 0 else "")
@@ -122,12 +121,19 @@ def _found(page: PageRequest, found: Sequence[FoundMessage]) -> PageTable:
             name = each.account or str(each.account_id)
             cells.append(tables.link(name, f"/accounts/{quote(name)}"))
         rows.append(cells)
-    table = PageTable("Messages", titles, rows, "No message fits. The newest 200,000 are looked through.")
-    if len(found) > tables.PAGE:
-        table.following = page.here(cursor=_CURSOR.encode(format_id(found[tables.PAGE - 1].id)))
+    table = PageTable("Messages", titles, rows, _none_fits(answer))
+    following = found[tables.PAGE - 1].id if len(found) > tables.PAGE else answer.further
+    if following:
+        table.following = page.here(cursor=_CURSOR.encode(format_id(following)))
     table.first = page.here(cursor=None) if page.query("cursor") else ""
     table.csv = page.here(format="csv", cursor=None)
     return table
+
+
+def _none_fits(answer: MessagesFound) -> str:
+    if answer.further is None:
+        return "No message fits."
+    return f"None of these {LOOKED_THROUGH:,} messages fits; the next page looks through older ones."
 
 
 @routes.get("/messages/{id}", READ)
