@@ -167,8 +167,8 @@ async def test_s29_s30_only_the_one_click_post_unsubscribes(target: Target) -> N
     assert await target.desk.state() == before
 
 
-async def test_s31_s34_what_is_not_built_is_not_there(target: Target) -> None:
-    """No sign-up form, no API yet: there is nothing that could be abused, on either port."""
+async def test_s34_the_api_is_on_its_own_port_only(target: Target) -> None:
+    """The public port and the monitoring port have no API, no pages of operators, and nothing to try out."""
     async with ClientSession() as http:
         for base in (target.url, target.monitoring):
             for path in (

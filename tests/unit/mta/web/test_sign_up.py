@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from io import BytesIO
 from ipaddress import ip_address
@@ -80,8 +81,8 @@ class Site:
         )
         self.store, self.metrics = store, Metrics()
         self.context = AdminContext(store, self.settings, lambda: None, operator_actor("tester"))  # type: ignore[arg-type, return-value]
-        public = PublicPages(store, TOKENS, FormClock(bytes(32)), self.settings, self.metrics)
-        self.server, self.http = HttpServer(public.app, "web.public"), ClientSession(url)
+        self.public = PublicPages(store, TOKENS, FormClock(bytes(32)), self.settings, self.metrics)
+        self.server, self.http = HttpServer(self.public.app, "web.public"), ClientSession(url)
 
     async def form(self, text: str = FORM) -> KeptForm:
         form = await sign_up_forms.read_form(self.context, "shop", text, "form.toml")
@@ -110,8 +111,9 @@ class Site:
         return self.metrics.sign_ups[result].value
 
 
-@pytest.fixture
-async def site(store: Store) -> AsyncIterator[Site]:
+@asynccontextmanager
+async def open_site(store: Store) -> AsyncIterator[Site]:
+    """Serve the public pages, with an account shop that has an identity."""
     await store.accounts.add("shop", domains=["acme.example"], status=AccountStatus.ACTIVE, verified=True)
     shop = await store.accounts.find("shop")
     await store.reviews.set_identity(shop.account.id, IDENTITY, by="tester")
@@ -121,6 +123,12 @@ async def site(store: Store) -> AsyncIterator[Site]:
     yield site
     await site.http.close()
     await site.server.close()
+
+
+@pytest.fixture
+async def site(store: Store) -> AsyncIterator[Site]:
+    async with open_site(store) as opened:
+        yield opened
 
 
 def link_in(text: str) -> str:
