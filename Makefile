@@ -41,6 +41,9 @@ bench: setup ## throughput and CPU per message, compared with Postfix + OpenDKIM
 bench-guard: setup ## instructions of the hot functions, if valgrind is installed; more than 5 % above bench/guard.json fails (ARGS=--write)
 	$(BIN)/python -m bench.guard $(ARGS)
 
+bench-web: setup ## one-click unsubscriptions, messages over HTTP, pages with a million messages (ARGS="--only one_click")
+	$(BIN)/python -m bench.web $(ARGS)
+
 bench-bounces: setup ## how well returned mail is understood (SISIMAI_CORPUS=folder), with every miss
 	$(BIN)/python -m bench.bounces $(ARGS)
 
@@ -61,4 +64,4 @@ lock: setup ## pin the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --extra embedded --universal --generate-hashes --no-emit-index-url --no-header -p 3.11 -q -o requirements.lock
 	uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-emit-index-url --no-header -p 3.11 -q -c requirements.lock -o requirements-dev.lock
 
-.PHONY: help docs setup run test check nightly reliability bench bench-bounces fuzz peers lock bench-guard
+.PHONY: help docs setup run test check nightly reliability bench bench-web bench-bounces fuzz peers lock bench-guard
