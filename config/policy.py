@@ -17,6 +17,8 @@ class TermsSettings(Section):
 
     version: str = Field("1", min_length=1, max_length=40)
     """Current version."""
+    url: str = Field("", max_length=500, pattern=r"^(https?://[^\s<>\"]+)?$")
+    """Where accounts can read them, such as `https://mail.example.com/terms`; linked beside the box to accept them."""
     since: date = date(2026, 1, 1)
     """Date since which it is in force."""
     grace: Duration = default("14d")

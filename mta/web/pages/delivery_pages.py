@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 from mta.admin import breakers, shaping, sites
 from mta.admin.errors import InvalidValue
 from mta.admin.sites import ExplainedPath, SiteName, SiteNow
+from mta.delivery.egress.pools import SourcePools
 from mta.mail.address import AddressError, parse_domain
 from mta.mail.identity import format_id
 from mta.mail.shaping_action import ActionScope, ShapingAction
@@ -144,18 +145,19 @@ def scope_of(action: ShapingAction, names: dict[int, str]) -> str:
 
 @routes.get("/shaping", "shaping:read", operator=True)
 async def actions(page: PageRequest) -> Answer:
-    """List shaping actions, and begin a pause."""
+    """List shaping actions, and begin one."""
     ended = bool(page.query("ended"))
     found = await shaping.list_actions(page.context, ended=ended, limit=500)
     table = _actions(found, page, dict(await page.context.account_names()))
     if tables.wants_csv(page):
         return table.to_csv("shaping")
-    return PageView("shaping.html", "Shaping actions", {"table": table, "ended": ended, "spans": SPANS})
+    pools = [(each, f"let it leave from pool {each}") for each in SourcePools(page.context.settings.egress).names]
+    return PageView("shaping.html", "Shaping actions", {"table": table, "ended": ended, "spans": SPANS, "pools": pools})
 
 
 @routes.post("/shaping", "shaping:write", again=actions, operator=True)
-async def pause(page: PageRequest) -> Answer:
-    """Pause mail of a scope."""
+async def begin(page: PageRequest) -> Answer:
+    """Pause mail of a scope, or let it leave from another pool."""
     account = page.text("account")
     scope = ActionScope(
         source=page.text("source") or None,
@@ -167,7 +169,11 @@ async def pause(page: PageRequest) -> Answer:
     wanted = _SPANS.get(page.text("span"))
     if wanted is None:
         raise InvalidValue("span", "choose how long")
-    action = await shaping.pause(page.context, scope, span=wanted, reason=page.text("reason"))
+    reason = page.text("reason")
+    if pool := page.text("pool"):
+        action = await shaping.reroute(page.context, scope, pool, span=wanted, reason=reason)
+        return Redirect(f"/shaping/{action.id}", f"Leaves from pool {pool}: {scope}.")
+    action = await shaping.pause(page.context, scope, span=wanted, reason=reason)
     return Redirect(f"/shaping/{action.id}", f"Paused: {scope}.")
 
 

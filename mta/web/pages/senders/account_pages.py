@@ -213,6 +213,7 @@ async def own(page: PageRequest) -> Answer:
         "lacks": await accounts.missing(page.context, name) if account.status is not AccountStatus.TERMINATED else (),
         "papers": [(each.language, _papers(each)) for each in account.identities],
         "terms": page.context.settings.policy.terms.version,
+        "terms_url": page.context.settings.policy.terms.url,
         "accepted": account.terms is not None and account.terms.version == page.context.settings.policy.terms.version,
     }
     return PageView("own_account.html", account.name, values)

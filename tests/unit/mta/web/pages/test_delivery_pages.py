@@ -40,3 +40,16 @@ async def test_warm_up_is_the_operators(site: Site) -> None:
     token = (await site.browsers["desk"].get("/me")).form("/logout")["csrf"]
     fields = {"csrf": token, "day": "2", "reason": "mine now"}
     assert (await site.browsers["desk"].post(f"{WARMUP}/day", fields)).status == 403
+
+
+async def test_mail_is_paused_or_leaves_from_another_pool(site: Site) -> None:
+    given = {"domain": "slow.example", "span": "1h", "reason": "they are slow"}
+    assert "Paused: domain slow.example" in (await site.ann.submit("/shaping", "/shaping", **given)).words
+    again = await site.ann.submit("/shaping", "/shaping", **given)
+    assert (again.status, "is paused already" in again.words) == (422, True)
+    rerouted = await site.ann.submit("/shaping", "/shaping", **given, pool="default")
+    assert "Leaves from pool default: domain slow.example" in rerouted.words
+    wrong = await site.ann.submit("/shaping", "/shaping", **given, pool="none")
+    assert (wrong.status, "there is no pool" in wrong.words) == (422, True)
+    actions = [row.action for row in await site.store.audit.list(action="shaping", limit=10) if row.outcome == "done"]
+    assert actions == ["shaping.reroute", "shaping.pause"]
