@@ -188,6 +188,7 @@ class BackgroundTask(Enum):
     CHILD = "child"
     DATABASE = "database"
     DEAD_LEASES = "dead_leases"
+    CONTENT_RING = "content_ring"
     QUEUE_SIZE = "queue_size"
     RETENTION = "retention"
     MAILING_HOLDS = "mailing_holds"

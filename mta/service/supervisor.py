@@ -77,6 +77,7 @@ BLOCKLIST_INTERVAL = 2.0
 COMPLAINT_INTERVAL = 2.0
 LIST_INTERVAL = 60.0
 SIGN_UP_INTERVAL = 1.0
+CONTENT_SHARE = 20  # times as long as it took, that emptying content pauses
 MEASURE_INTERVAL = 5.0
 MAILING_INTERVAL = 10.0
 VERIFICATION_INTERVAL = 60.0
@@ -226,6 +227,7 @@ class Supervisor:
             (BackgroundTask.DATABASE, DATABASE_INTERVAL, self._restart_database),
             (BackgroundTask.DEAD_LEASES, reap_every, self._release_dead_leases),
             (BackgroundTask.CLOCK, CHECK_EVERY, self._keep_times),
+            (BackgroundTask.CONTENT_RING, STATE_INTERVAL, self._turn_content_ring),
             (BackgroundTask.QUEUE_SIZE, MEASURE_INTERVAL, self._measure),
             (BackgroundTask.RETENTION, SWEEP_INTERVAL, self._sweep),
             (BackgroundTask.MAILING_HOLDS, MAILING_INTERVAL, self._sweep_mailings),
@@ -289,6 +291,12 @@ class Supervisor:
         """Keep the queue's times right when the database's clock is set."""
         settings = self._settings
         await store.clock.repair(settings.queue.expire_after + settings.submission.limits.send_delay)
+
+    async def _turn_content_ring(self, store: Store) -> None:
+        """Empty the slots of content that is not needed any more."""
+        began = time.monotonic()
+        await store.content_ring.turn()
+        await asyncio.sleep(CONTENT_SHARE * (time.monotonic() - began))
 
     async def _measure(self, store: Store) -> None:
         """Set the gauges that only the database knows."""

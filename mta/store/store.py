@@ -48,6 +48,7 @@ from mta.store.postgres.secrets import Secrets
 from mta.store.privacy.data_subjects import DataSubjects
 from mta.store.queue.backoffs import Backoffs
 from mta.store.queue.clock import Clock
+from mta.store.queue.content_ring import ContentRing
 from mta.store.queue.egress_limits import EgressLimits
 from mta.store.queue.explain import Explain
 from mta.store.queue.lease import Lease
@@ -83,6 +84,7 @@ class Store:
         self.lease = Lease(database, settings.lease)
         self.clock = Clock(database, metrics)
         self.messages = Messages(database, self.lease, secrets, metrics)
+        self.content_ring = ContentRing(database)
         self.results = DeliveryResults(database, secrets)
         self.accounts = Accounts(database)
         self.account_status = AccountStatuses(self.accounts)

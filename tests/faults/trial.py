@@ -131,7 +131,7 @@ class Standing:
         """Raises AssertionError if they are out of order."""
         database = await asyncpg.connect(self.dsn)
         try:
-            assert await database.fetchval("select count(*) from content") == 0, "content of nobody is left"
+            assert await database.fetchval("select count(*) from content_kept") == 0, "content of nobody is left"
             assert await database.fetchval(_RECORDED_TWICE) == 0, "a delivery was recorded twice"
             assert await database.fetchval(_WITHOUT_END) == 0, "a recipient has no end"
             rows = await database.fetch(_RECORDED, until)

@@ -36,7 +36,7 @@ async def test_arrives_octet_by_octet(world: World) -> None:
     assert receipt.content.endswith(without_option)
     assert receipt.content[: -len(without_option)].startswith(b"Received: ")
     assert kinds(await world.until_ended(message_id)) == ["delivered", "delivered"]
-    assert await world.db.fetchval("select count(*) from content") == 0
+    assert await world.db.fetchval("select count(*) from content_kept") == 0
 
 
 async def test_a_receiver_without_8bitmime_is_not_sent_8_bit(world: World) -> None:

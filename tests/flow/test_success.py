@@ -21,7 +21,7 @@ async def test_one_transaction_and_nothing_left(world: World) -> None:
     assert b"for <" not in ours  # two recipients: neither is told of the other
     assert kinds(events) == ["delivered", "delivered"]
     assert {event.recipient_index for event in events} == {0, 1}
-    assert await world.db.fetchval("select count(*) from content") == 0
+    assert await world.db.fetchval("select count(*) from content_kept") == 0
 
 
 async def test_one_connection_serves_many_messages(world: World) -> None:

@@ -18,9 +18,11 @@ ROWS = 32  # pieces written or read at a time: a quarter of a megabyte
 LONGEST_PAUSE = 0.05  # seconds between two writes
 FIRST_ROWS = 64  # pieces read first: they have the whole header block
 
+SLOT = "(select slot from content_ring)"  # for new content
+
 _WRITE = f"""
-insert into content (message_id, part, octets)
-select $1, $2 + n, substr($3::bytea, 1 + n * {PIECE}, {PIECE})
+insert into content (slot, message_id, part, octets)
+select {SLOT}, $1, $2 + n, substr($3::bytea, 1 + n * {PIECE}, {PIECE})
 from generate_series(0, (octet_length($3::bytea) - 1) / {PIECE}) as n"""  # noqa: S608 - PIECE is our own constant
 
 _READ = """

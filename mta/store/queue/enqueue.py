@@ -27,7 +27,7 @@ from mta.store.journal import recipient_activity
 from mta.store.journal.recipient_activity import Contacted
 from mta.store.postgres.database import Connection
 from mta.store.postgres.secrets import Secrets
-from mta.store.queue.content import PIECE
+from mta.store.queue.content import PIECE, SLOT
 from mta.store.queue.holds import HoldRow, placed, rows_of
 from policy.base import Finding
 
@@ -45,8 +45,8 @@ with
         select * from unnest($1::uuid[], $2::bigint[], $3::text[], $4::int[], $5::int[], $6::timestamptz[], $7::jsonb[])
     ),
     pieces as (
-        insert into content (message_id, part, octets)
-        select id, part, substr($8::bytea, start + part * {PIECE}, least({PIECE}, size - part * {PIECE}))
+        insert into content (slot, message_id, part, octets)
+        select {SLOT}, id, part, substr($8::bytea, start + part * {PIECE}, least({PIECE}, size - part * {PIECE}))
         from unnest($1::uuid[], $9::int[], $4::int[]) as whole (id, start, size),
              generate_series(0, (size - 1) / {PIECE}) as part
         where start is not null

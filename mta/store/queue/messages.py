@@ -68,7 +68,7 @@ with gone as (
         and not exists (select from event e where e.message_id = m.id)
     returning id
 )
-delete from content where message_id = any(array(select id from gone))"""
+delete from content_kept where message_id = any(array(select id from gone))"""
 
 # A message that must stay queued, and that nobody here knows.
 _RELEASE = """

@@ -24,7 +24,7 @@ Row = tuple[MessageId, int]  # message_id, recipient_index: one recipient of one
 _LOCK = "select from message where id = any($1::uuid[]) order by id for no key update"
 
 _CLEAR = """
-delete from content c
+delete from content_kept c
 where message_id = any($1::uuid[]) and not exists (select from queue q where q.message_id = c.message_id)"""
 
 

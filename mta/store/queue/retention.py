@@ -35,11 +35,11 @@ delete from event where ctid = any(array(
 _ORPHANS = """
 with looked as (
     select distinct message_id from (
-        select message_id from content where message_id > $1 order by message_id limit $2
+        select message_id from content_kept where message_id > $1 order by message_id limit $2
     ) piece
 ),
 cleared as (
-    delete from content c
+    delete from content_kept c
     where message_id = any(array(
         select message_id from looked l where not exists (select from queue q where q.message_id = l.message_id)
     ))

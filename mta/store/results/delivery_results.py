@@ -103,7 +103,7 @@ with
         where (message_id, recipient_index) in (select message_id, recipient_index from gone)
     ),
     cleared as (
-        delete from content where message_id = any(array(select message_id from gone))
+        delete from content_kept where message_id = any(array(select message_id from gone))
     ),
     forgiven as ({soft_bounces.DELIVERED})"""  # noqa: S608 - our own text
 

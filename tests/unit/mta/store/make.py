@@ -26,7 +26,7 @@ from mta.mail.delivery import (
 )
 from mta.mail.headers import Headers
 from mta.mail.hold import Hold, HoldSource
-from mta.mail.identity import new_message_id
+from mta.mail.identity import MessageId, new_message_id
 from mta.mail.message import Envelope, Message, Origin, Recipient, Stream
 from mta.mail.reply import Reply
 from mta.store.queue.enqueue import Enqueued, Leased, NewMessage
@@ -124,6 +124,20 @@ async def count(store: Store, table: str) -> int:
     async with store._database.session() as connection:
         number: int = await connection.fetchval(f"select count(*) from {table}")
         return number
+
+
+async def turn_ring(store: Store, turns: int = 4) -> None:
+    """Let the slot of new content be over, and empty what may be emptied."""
+    for _ in range(turns):
+        await execute(store, "update content_ring set since = now() - interval '2 minutes'")
+        await store.content_ring.turn()
+
+
+async def contents(store: Store) -> set[MessageId]:
+    """The messages whose content is kept when the ring has turned."""
+    await turn_ring(store)
+    async with store._database.session() as connection:
+        return {row["message_id"] for row in await connection.fetch("select message_id from content")}
 
 
 async def execute(store: Store, statement: str, *values: object) -> None:

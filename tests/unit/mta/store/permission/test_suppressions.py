@@ -64,8 +64,7 @@ async def test_adding_pulls_the_queued_copies_of_that_scope_and_says_so(store: S
     assert (event.kind, event.recipient_index, event.data["reason"]) == ("dropped", 0, "manual")
     assert await store.suppressions.add(None, ANN, detail="complained") == 1
     assert await queued(store) == [("bob@example.net", 1)]
-    async with store._database.session() as connection:
-        assert await connection.fetchval("select count(distinct message_id) from content") == 1
+    assert await make.contents(store) == {both.message.id}
 
 
 async def test_workers_are_told(store: Store) -> None:
