@@ -9,11 +9,11 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
 from config.schema import PolicySettings, SubmissionSettings
 from mta.mail.reply import Reply
+from mta.store.journal.record_details import unpack
 from mta.store.store import Store
 from policy.accounts.account import Account
 from tests.unit.mta.submission.test_accept import make
@@ -59,7 +59,7 @@ async def submit(store: Store, content: bytes, **sections: Any) -> Left:
     if reply.code != 250:
         return Left(reply)
     async with store._database.session() as connection:
-        findings = orjson.loads(await connection.fetchval("select record -> 'findings' from message"))
+        findings = unpack(await connection.fetchval("select details from message"))["findings"]
     changes = [evidence for name, _, evidence, *_ in findings if name == "header_fields"]
     return Left(reply, await rig.stored(), "; ".join(changes))
 

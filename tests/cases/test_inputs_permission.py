@@ -13,6 +13,7 @@ from aiohttp import ClientSession
 
 from bench.service import free_port
 from mta.mail.reply import Reply
+from mta.store.journal.record_details import unpack
 from mta.testing.script import Receipt
 from tests.flow.harness import SENDER, World, message
 from tests.flow.permission import MAILING, READER, shop
@@ -154,8 +155,8 @@ async def test_a_list_unsubscribe_that_cannot_work_is_replaced_and_the_cause_nam
             head = receipt.content.partition(b"\r\n\r\n")[0]
             assert b"app.shop.example/leave" not in head, name
             assert b"List-Unsubscribe: <https://mta.sender.example/u/" in receipt.content.replace(b"\r\n ", b" ")
-            findings = await world.db.fetchval("select record from message order by received_at desc limit 1")
-            assert cause in str(findings), name
+            details = await world.db.fetchval("select details from message order by received_at desc limit 1")
+            assert cause in str(unpack(details)), name
 
 
 async def test_a_newsletter_has_an_envelope_sender(world: World) -> None:

@@ -10,6 +10,7 @@ from aiohttp import ClientSession
 
 from bench.service import free_port
 from mta.demo.cases import newsletter
+from mta.store.journal.record_details import unpack
 from tests.flow.harness import SENDER, World
 from tests.flow.permission import MAILING, shop
 
@@ -33,8 +34,8 @@ async def test_the_link_that_is_written_in_unsubscribes_its_recipient(world: Wor
         async with http.post(f"http://127.0.0.1:{port}/u/{tokens[READERS[0]]}", data=CLICK) as answer:
             assert answer.status == 200
         assert await world.suppressed() == {READERS[0]: "unsubscribe_one_click"}
-        found = await world.db.fetchval("select record::text from message where id = $1", submitted.id)
-        assert "the registered imprint was written into the message" in found
+        found = await world.db.fetchval("select details from message where id = $1", submitted.id)
+        assert "the registered imprint was written into the message" in str(unpack(found))
 
 
 def _token(content: bytes) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mta.store.journal.record_details import unpack
 from mta.testing.script import ReceiverStage, Script, ScriptRule, say
 from tests.flow.harness import SENDER, World, message
 from tests.flow.permission import READER, shop
@@ -36,7 +37,8 @@ async def test_what_looks_like_a_mailing_is_not_sent_after_an_objection(world: W
         plain = await world.accept(READER)
         for message_id in (looks_like_one, plain):
             await world.until_event(message_id, "deferred")
-        observed = await world.db.fetchval("select record ->> 'findings' from message where id = $1", looks_like_one)
+        details = unpack(await world.db.fetchval("select details from message where id = $1", looks_like_one))
+        observed = str(details["findings"])
         assert "would refuse: stream: the message is sent as transactional, but shows List-Id" in observed
         await asyncio.to_thread(
             world.service.cli, "consent", "revoke", READER, "--account", "shop", "--reason", "wrote to us", "--yes"

@@ -20,8 +20,8 @@ CLICK = {"List-Unsubscribe": "One-Click"}
 
 _COPY = """
 with copied as (
-    insert into message (id, account_id, sender, size, recipients, received_at, record)
-    select gen_random_uuid(), account_id, sender, size, $2, received_at, record from message where id = $1
+    insert into message (id, account_id, sender, size, recipients, received_at, record, details)
+    select gen_random_uuid(), account_id, sender, size, $2, received_at, record, details from message where id = $1
     returning id
 )
 insert into queue

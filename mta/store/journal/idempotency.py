@@ -40,7 +40,7 @@ delete from idempotency where ctid = any(array(
 
 _MESSAGES = """
 select id from message
-where id >= $1 and account_id = $2 and record -> 'origin' ->> 'session' = $3 order by id limit 1000"""
+where id >= $1 and account_id = $2 and record ->> 'session' = $3 order by id limit 1000"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ import orjson
 from mta.mail.identity import MessageId
 from mta.mail.reply import Reply
 from mta.observe.labels import BackgroundTask
+from mta.store.journal.record_details import record_of
 from mta.store.postgres.database import Database
 from mta.store.postgres.errors import StoreUnavailable
 from policy.base import Finding
@@ -111,13 +112,13 @@ LONG = 60.0  # seconds for one look
 
 _LAST = """
 (
-    select m.id, m.account_id, m.sender, m.received_at, m.record, false as refused,
+    select m.id, m.account_id, m.sender, m.received_at, m.record, m.details, false as refused,
         exists (select from queue q where q.message_id = m.id) as queued
     from message m where $1::bigint is null or m.account_id = $1 order by m.id desc limit $2
 )
 union all
 (
-    select r.id, r.account_id, r.record ->> 'sender', r.received_at, r.record, true, false
+    select r.id, r.account_id, r.record ->> 'sender', r.received_at, r.record, null, true, false
     from rejection r where $1::bigint is null or r.account_id = $1 order by r.id desc limit $2
 )
 order by id desc limit $2"""
@@ -157,7 +158,7 @@ class ScreeningHistory:
 
 
 def _judgement(row: Any) -> Judgement:
-    record = orjson.loads(row["record"])
+    record = record_of(row)
     profile, _, digest = (record.get("profile") or "").partition(" ")
     return Judgement(
         message_id=row["id"],

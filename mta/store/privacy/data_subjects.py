@@ -21,7 +21,7 @@ import orjson
 from config.schema import RetentionSettings
 from mta.mail.address import Address
 from mta.mail.identity import format_id
-from mta.store.journal import audit
+from mta.store.journal import audit, record_details
 from mta.store.permission import ledger
 from mta.store.permission.consents import Consents, LedgerExtract
 from mta.store.permission.suppressions import SuppressionRecord, Suppressions
@@ -39,7 +39,7 @@ SECONDS = 600.0
 
 _MESSAGES = """
 select id, account_id, sender, received_at, record -> 'summary' as summary from message
-where record::text ~* $1 or sender ~* $1 order by id"""
+where record::text ~* $1 or sender ~* $1 or id = any($2::uuid[]) order by id"""
 _REJECTIONS = """
 select id, account_id, received_at, record ->> 'reply' as reply from rejection where record::text ~* $1
 order by id"""
@@ -125,7 +125,9 @@ class DataSubjects:
                 suppressions,
                 contacts=await _rows(connection, _CONTACTS, key),
                 queued=await _rows(connection, _QUEUED, key),
-                messages=await _rows(connection, _MESSAGES, search),
+                messages=await _rows(
+                    connection, _MESSAGES, search, await record_details.containing(connection, None, search)
+                ),
                 refusals=await _rows(connection, _REJECTIONS, search),
                 events=await _rows(connection, _EVENTS, search),
                 cases=await _rows(connection, erasure.CASES_OF_SUBJECT, key),

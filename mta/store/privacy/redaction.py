@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import orjson
 
 from mta.mail.address import Address
+from mta.store.journal import record_details
 from mta.store.postgres.database import Connection, Database
 from mta.store.postgres.secrets import address_placeholder
 
@@ -80,7 +81,7 @@ class Redacted:
 
 
 def pattern(address: Address) -> str:
-    """A regular expression of PostgreSQL for ``address`` as it stands in JSON, in any case."""
+    """A regular expression of PostgreSQL and Python for ``address`` as it stands in JSON, in any case."""
     written = orjson.dumps(str(address)).decode()[1:-1]
     return _BEFORE + re.escape(written) + _AFTER
 
@@ -92,7 +93,11 @@ async def redact(database: Database, account_id: int | None, address: Address, a
     """
     search, instead = pattern(address), address_placeholder(address_key)
     counts: list[int] = []
-    for statement in (_MESSAGES, _REJECTIONS, _EVENTS, _REFERENCES):
+    async with database.session(SECONDS) as connection:
+        changed = {row["id"] for row in await connection.fetch(_MESSAGES, account_id, search, instead)}
+        changed.update(await record_details.replace(connection, account_id, search, instead))
+    counts.append(len(changed))
+    for statement in (_REJECTIONS, _EVENTS, _REFERENCES):
         async with database.session(SECONDS) as connection:
             counts.append(_count(await connection.execute(statement, account_id, search, instead)))
     async with database.session(SECONDS) as connection:

@@ -142,7 +142,7 @@ select
     t.message_id, t.recipient_index, t.account_id, t.mailing, t.stream::text as stream, t.topic, t.destination,
     t.address, t.notify, t.orcpt, t.attempts, t.expires_at, t.delay_dsn_sent, t.holds, t.bounce, t.last_reply,
     m.sender, m.size, m.recipients, m.received_at, m.record -> 'envelope' as envelope,
-    (m.record -> 'certified')::bool as certified, coalesce(m.record -> 'mark', 'null') as mark
+    m.record ? 'certified' as certified, coalesce(m.record -> 'mark', 'null') as mark
 from taken t join message m on m.id = t.message_id
 order by t.message_id, t.recipient_index"""
 

@@ -23,7 +23,7 @@ from mta.mail.headers import Headers, unfold
 from mta.mail.hold import Hold, distinct
 from mta.mail.message import Envelope, Message, Notify, Recipient, SenderTls, Stream
 from mta.mail.reply import sanitise
-from mta.store.journal import recipient_activity
+from mta.store.journal import recipient_activity, record_details
 from mta.store.journal.recipient_activity import Contacted
 from mta.store.postgres.database import Connection
 from mta.store.postgres.secrets import Secrets
@@ -36,18 +36,22 @@ EVIDENCE = 500  # and of what a rule found
 
 _AT_ONCE = timedelta(), None
 
+_DETAILS = ("profile", "expires_at", "origin", "findings")  # of a record: what no statement looks at
+
 _SUMMARY = {b"subject": "subject", b"from": "from", b"message-id": "message-id"}
 
 _STORE = f"""
 with
     record as (
-        insert into message (id, account_id, sender, size, recipients, received_at, record)
-        select * from unnest($1::uuid[], $2::bigint[], $3::text[], $4::int[], $5::int[], $6::timestamptz[], $7::jsonb[])
+        insert into message (id, account_id, sender, size, recipients, received_at, record, details)
+        select * from unnest(
+            $1::uuid[], $2::bigint[], $3::text[], $4::int[], $5::int[], $6::timestamptz[], $7::jsonb[], $8::bytea[]
+        )
     ),
     pieces as (
         insert into content (slot, message_id, part, octets)
-        select {SLOT}, id, part, substr($8::bytea, start + part * {PIECE}, least({PIECE}, size - part * {PIECE}))
-        from unnest($1::uuid[], $9::int[], $4::int[]) as whole (id, start, size),
+        select {SLOT}, id, part, substr($9::bytea, start + part * {PIECE}, least({PIECE}, size - part * {PIECE}))
+        from unnest($1::uuid[], $10::int[], $4::int[]) as whole (id, start, size),
              generate_series(0, (size - 1) / {PIECE}) as part
         where start is not null
     )"""  # noqa: S608 - PIECE is our own constant
@@ -61,9 +65,9 @@ select
     message_id, recipient_index, account_id, mailing, topic, destination, address, address_key, notify, orcpt, holds,
     lease, now() + lasts, stream::stream, least(now() + waits, now() + lasts), delayed_by::delay_reason, priority
 from unnest(
-    $10::uuid[], $11::int[], $12::bigint[], $13::text[], $14::text[], $15::text[], $16::text[], $17::bytea[],
-    $18::smallint[], $19::text[], $20::smallint[], $21::bigint[], $22::interval[], $23::text[],
-    $24::interval[], $25::text[], $26::smallint[]
+    $11::uuid[], $12::int[], $13::bigint[], $14::text[], $15::text[], $16::text[], $17::text[], $18::bytea[],
+    $19::smallint[], $20::text[], $21::smallint[], $22::bigint[], $23::interval[], $24::text[],
+    $25::interval[], $26::text[], $27::smallint[]
 ) as one (
     message_id, recipient_index, account_id, mailing, topic, destination, address, address_key, notify, orcpt, holds,
     lease, lasts, stream, waits, delayed_by, priority
@@ -71,12 +75,12 @@ from unnest(
 
 _CONTACT = f""",
     arrived as (
-        select * from unnest($27::bytea[], $28::bigint[], $29::timestamptz[]) as one (address_key, account_id, at)
+        select * from unnest($28::bytea[], $29::bigint[], $30::timestamptz[]) as one (address_key, account_id, at)
     ),
     contacts as ({recipient_activity.ACCEPTED})"""  # noqa: S608 - our own text
 
 _HELD, _HELD_MARKETING = (f""",
-    held as ({placed(first)})""" for first in (27, 30))  # fmt: skip
+    held as ({placed(first)})""" for first in (28, 31))  # fmt: skip
 
 # By whether there is marketing mail in the batch, and whether anything of it is held.
 _PUT = {
@@ -206,6 +210,10 @@ def deliveries(accepted: NewMessage, lease: int) -> list[Delivery]:
 def _message_row(accepted: NewMessage) -> tuple[Any, ...]:
     message = accepted.message
     sender = message.envelope.sender
+    whole = record(message, accepted.findings) | _purpose(accepted)
+    details = {name: whole.pop(name) for name in _DETAILS}
+    kept = {name: value for name, value in whole.items() if value is not None and value is not False}
+    kept["session"] = message.origin.session
     return (
         message.id,
         accepted.account_id,
@@ -213,7 +221,8 @@ def _message_row(accepted: NewMessage) -> tuple[Any, ...]:
         message.size,
         len(message.envelope.recipients),
         message.origin.received_at,
-        orjson.dumps(record(message, accepted.findings) | _purpose(accepted)).decode(),
+        orjson.dumps(kept).decode(),
+        record_details.pack(details),
     )
 
 

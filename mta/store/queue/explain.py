@@ -10,19 +10,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import orjson
-
 from mta.mail.identity import MessageId
 from mta.store.journal.events import Event, Events
+from mta.store.journal.record_details import record_of
 from mta.store.postgres.database import Database
 from mta.store.queue.queue import Queue, QueueEntry
 from policy.base import Finding
 
 _RECORD = """
-select m.account_id, a.name as account, m.sender, m.size, m.received_at, m.record
+select m.account_id, a.name as account, m.sender, m.size, m.received_at, m.record, m.details
 from message m left join account a on a.id = m.account_id where m.id = $1
 union all
-select r.account_id, a.name, r.record ->> 'sender', (r.record ->> 'size')::int, r.received_at, r.record
+select r.account_id, a.name, r.record ->> 'sender', (r.record ->> 'size')::int, r.received_at, r.record, null
 from rejection r left join account a on a.id = r.account_id where r.id = $1"""
 
 
@@ -69,7 +68,7 @@ class Explain:
             row = await connection.fetchrow(_RECORD, message_id)
         if row is None:
             return None
-        record = orjson.loads(row["record"])
+        record = record_of(row)
         return Story(
             message_id=message_id,
             account_id=row["account_id"],

@@ -23,11 +23,13 @@ create table message (                      -- kept for `mta explain` until rete
     size        int not null,
     recipients  int not null,
     received_at timestamptz not null,
-    record      jsonb not null              -- envelope, origin, summary, findings (the compliance record)
+    record      jsonb not null,             -- recipients, envelope, summary, and whose mail it is
+    details     bytea not null default ''   -- the rest of the compliance record: mta.store.journal.record_details
 );
+alter table message alter column details set storage plain;
 create index message_mailing on message ((record ->> 'mailing')) where record ->> 'mailing' is not null;
 -- No plan depends on what records hold, and to sample them takes most of the time of ANALYZE.
-alter table message alter column record set statistics 0;
+alter table message alter column record set statistics 0, alter column details set statistics 0;
 alter index message_mailing alter column 1 set statistics 0;
 
 -- What messages are found by, in lower case: of each recipient the local part and `@domain`, and `<sender`. The same
@@ -39,7 +41,7 @@ create index message_terms on message using gin ((array_to_tsvector(
 ))) with (gin_pending_list_limit = 512);
 alter index message_terms alter column 1 set statistics 0;
 
-create table rejection (                    -- messages that were rejected, with the same record
+create table rejection (                    -- messages that were rejected, with the whole record
     id          uuid primary key,
     account_id  bigint not null,
     received_at timestamptz not null,

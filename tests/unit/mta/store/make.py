@@ -120,7 +120,9 @@ async def until(condition: Callable[[], Any], seconds: float = 10) -> None:
 
 
 async def count(store: Store, table: str) -> int:
-    """Rows of a table, or of ``table where ...``."""
+    """Rows of a table, or of ``table where ...``; of ``content`` those that the ring leaves."""
+    if table.split()[0] == "content":
+        await turn_ring(store)
     async with store._database.session() as connection:
         number: int = await connection.fetchval(f"select count(*) from {table}")
         return number

@@ -13,6 +13,7 @@ import pytest
 
 from mta.mail.address import Address
 from mta.mail.identity import parse_id
+from mta.store.journal.record_details import unpack
 from tests.unit.mta.web.api.rig import Api
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -76,10 +77,10 @@ async def test_raw_is_committed_and_due_for_any_worker(api: Api) -> None:
     assert content.count(b"\n") == content.count(b"\r\n")
     assert b"with HTTP id " + answer.json["id"].encode() in content
     async with api.store._database.session() as connection:
-        row = await connection.fetchrow("select record, lease from message m join queue q on q.message_id = m.id")
+        row = await connection.fetchrow("select details, lease from message m join queue q on q.message_id = m.id")
     assert row is not None
     assert row["lease"] is None
-    assert '"credential": "token shop"' in row["record"]
+    assert unpack(row["details"])["origin"]["credential"] == "token shop"
     async with asyncio.timeout(5):
         await told.wait()
 
