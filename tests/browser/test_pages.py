@@ -10,6 +10,7 @@ import pytest
 from playwright.async_api import Browser
 
 from mta.web.pages.subjects import all_routes
+from policy.accounts.account import AccountStatus
 from policy.reputation.complaint import CaseState
 from tests.browser.chromium import DESK, PHONE, ZOOMED, Visitor
 from tests.browser.conftest import logged_in
@@ -88,6 +89,17 @@ async def test_a_case_is_answered_decided_and_closed(site: Site, browser: Browse
     await ann.press("Close")
     assert "Closed as unfounded" in await ann.says()
     assert (await site.store.cases.show(int(site.known["case"]))).case.state is CaseState.CLOSED
+    await _is_sound(ann)
+
+
+async def test_an_account_is_reviewed_and_approved(site: Site, ann: Visitor) -> None:
+    page = await ann.go("/accounts/schifffahrt")
+    await _is_sound(ann)
+    await ann.press("Approve the origin of Fahrplanänderungsbenachrichtigungen")
+    await page.get_by_label("Reason").first.fill("Papers seen.")
+    await ann.press("Approve")
+    assert "schifffahrt is active now" in await ann.says()
+    assert (await site.store.accounts.find("schifffahrt")).account.status is AccountStatus.ACTIVE
     await _is_sound(ann)
 
 

@@ -64,14 +64,22 @@ function copyButtons(within) {
   }
 }
 
-// A form is sent once, however often its button is pressed.
+// A form is sent once, however often its button is pressed, which shows that it works.
 document.addEventListener("submit", (event) => {
   const form = event.target;
   if (form.method !== "post" || event.defaultPrevented) return;
   if (form.dataset.sent) { event.preventDefault(); return; }
   form.dataset.sent = "yes";
-  setTimeout(() => { delete form.dataset.sent; }, 8000);
+  event.submitter?.setAttribute("aria-busy", "true");
+  setTimeout(() => ready(form), 30000);
 });
+
+function ready(form) {
+  delete form.dataset.sent;
+  form.querySelector("[aria-busy]")?.removeAttribute("aria-busy");
+}
+
+addEventListener("pageshow", () => document.querySelectorAll("form[data-sent]").forEach(ready));
 
 // Lists that choose how they are shown, when another entry is chosen.
 document.addEventListener("change", (event) => {
