@@ -14,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from zoneinfo import ZoneInfo
 
-from mta.admin.complaint_notifier import ComplaintNotifier
 from mta.admin.context import AdminContext
+from mta.admin.desk.complaint_notifier import ComplaintNotifier
 from mta.admin.errors import InvalidValue, NotFound, Refused
 from mta.mail.address import Address
 from mta.store.reputation.case_clocks import Desk

@@ -1,51 +1,36 @@
-"""Consents: record one or a file of them, look at an address, revoke, note a contact.
+"""Consents: record one, look at an address, revoke, note a contact; export a ledger, and check its chain.
 
-Invariants: an account reaches its own ledger only. A file is recorded in chunks, each with how far it is, so that the
-same file may be handed in again: it resumes where it stopped.
+Invariants: an account reaches its own ledger only.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import islice
-from pathlib import Path
-from typing import Any
 
 from mta.admin.context import AdminContext
-from mta.admin.errors import Forbidden, InvalidValue, NotFound
+from mta.admin.errors import Forbidden, InvalidValue
 from mta.admin.files import consent_fields, consent_records
 from mta.admin.files.consent_fields import FieldError, ImportDefaults
-from mta.admin.files.table_file import BadRow, TableFile, UnusableFile
 from mta.admin.suppressions import require_liftable
 from mta.mail.address import Address
-from mta.observe.log import get_logger
-from mta.store.journal.jobs import RecordedJob
 from mta.store.permission.consents import ConsentsRecorded, LedgerExtract, Revocation
-from mta.store.permission.import_progress import ImportProgress
-from mta.store.permission.ledger import Given
-from mta.store.postgres.errors import StoreUnavailable
+from mta.store.permission.ledger import Given, Verified
+from mta.store.queue.queue import QueueFilter
 from policy.permission.consent import EVERY_TOPIC, Sign
+from policy.permission.dossier import Dossier
+from policy.permission.ledger import Head
 from policy.permission.suppression import Reason
 from policy.permission.traps import TrapAddresses
-
-log = get_logger()
-
-CHUNK = 500  # records in one transaction
-MAX_ERRORS = 1000  # of a file that are kept
-IMPORT = "consents.import"
 
 
 async def record(
     context: AdminContext, account: str, fields: Mapping[str, str], *, lift: bool = False
-) -> ConsentsRecorded:
-    """Record one consent, field by field. ``lift``: suppressions that a newer consent answers end. Raises InvalidValue,
-    Forbidden, NotFound, Refused, StoreUnavailable."""
+) -> tuple[Given, ConsentsRecorded]:
+    """Record one consent, field by field; return it as it was read. ``lift``: suppressions that a newer consent answers
+    end. Raises InvalidValue, Forbidden, NotFound, Refused, StoreUnavailable."""
     owner = (await context.account(account)).account
-    await _require_lift(context, owner.id, lift=lift)
+    await require_lift(context, owner.id, lift=lift)
     try:
         given = consent_fields.read(fields, ImportDefaults(datetime.now(UTC)))
     except FieldError as error:
@@ -55,7 +40,7 @@ async def record(
     async with context.audited("consent.record", subject, account_id=owner.id, address=given.address) as entry:
         done = await context.store.consents.record(owner.id, [given], by=context.actor.name, lift=lift, traps=traps)
         entry.after.update(topics=list(given.topics), basis=given.basis.value, fresh=done.fresh, lifted=done.lifted)
-    return done
+    return given, done
 
 
 async def of(context: AdminContext, address: Address, account: str | None = None) -> Sequence[LedgerExtract]:
@@ -63,6 +48,13 @@ async def of(context: AdminContext, address: Address, account: str | None = None
     own = await context.account_filter(account)
     found = await context.store.consents.of(address)
     return [each for each in found if own in (None, each.account_id)]
+
+
+async def concerned(context: AdminContext, account: str, address: Address, topic: str = EVERY_TOPIC) -> int:
+    """Return how many queued copies a revocation would cancel, at most. Raises NotFound, StoreUnavailable."""
+    owner = (await context.account(account)).account
+    queued = QueueFilter(account_id=owner.id, address=str(address), topic=None if topic == EVERY_TOPIC else topic)
+    return (await context.store.queue.bounce(queued, "", dry_run=True)).recipients
 
 
 async def revoke(
@@ -89,130 +81,56 @@ async def renew(context: AdminContext, account: str, address: Address, sign: Sig
     return number
 
 
-# --- files
+def export(context: AdminContext, account_id: int, *, as_json: bool) -> AsyncIterator[tuple[int, str]]:
+    """Yield the consents of an account as CSV or JSON lines, as an import reads them, with the number of each part.
+    Raises StoreUnavailable."""
+    return consent_records.encoded(context.store.consents.export(account_id), as_json=as_json)
 
 
-@dataclass(slots=True)
-class ImportCounts:
-    """How far an import is. ``bad``: records that cannot be used; ``known``: recorded before; ``lacking``: without the
-    evidence that they need."""
-
-    read: int = 0
-    bad: int = 0
-    fresh: int = 0
-    known: int = 0
-    lifted: int = 0
-    lacking: dict[str, int] = field(default_factory=dict)
-    errors: list[dict[str, Any]] = field(default_factory=list)
-
-    def add(self, done: ConsentsRecorded) -> None:
-        self.fresh, self.known, self.lifted = (
-            self.fresh + done.fresh,
-            self.known + done.known,
-            self.lifted + done.lifted,
-        )
-        for name, count in done.lacking.items():
-            self.lacking[name] = self.lacking.get(name, 0) + count
-
-    def bad_row(self, row: BadRow) -> None:
-        self.bad += 1
-        if len(self.errors) < MAX_ERRORS:
-            self.errors.append({"line": row.line, "text": row.text})
-
-    @property
-    def result(self) -> dict[str, Any]:
-        """The counts, without the mistakes."""
-        counts = {"read": self.read, "bad": self.bad, "fresh": self.fresh, "known": self.known, "lifted": self.lifted}
-        return counts | {"lacking": self.lacking}
+async def verify(context: AdminContext, account_id: int, noted: Head | None = None) -> AsyncIterator[int | Verified]:
+    """Check the chain of hashes of an account's ledger; yield how many entries are read, at last the result. ``noted``:
+    a head that was kept elsewhere. Raises StoreUnavailable."""
+    async for step in context.store.consents.verify(account_id, noted):
+        yield step
 
 
-class ConsentImports:
-    """The imports that run in this process. ``close`` lets them go; the same file resumes them."""
-
-    def __init__(self) -> None:
-        self._running: set[asyncio.Task[None]] = set()
-
-    async def begin(self, context: AdminContext, account: str, path: Path, *, lift: bool = False) -> RecordedJob:
-        """Import the file at ``path``, CSV or JSON lines, which is deleted afterwards; return the job.
-
-        Raises Forbidden, NotFound, Refused, StoreUnavailable.
-        """
-        owner = (await context.account(account)).account
-        await _require_lift(context, owner.id, lift=lift)
-        async with context.audited(IMPORT, account, account_id=owner.id) as entry:
-            number = await context.store.jobs.begin(IMPORT, owner.id, context.actor.name)
-            entry.after.update(job=number, lift=lift)
-        task = asyncio.create_task(_import(context, number, owner.id, path, lift=lift), name=f"job {number}")
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        job = await context.store.jobs.find(number)
-        assert job is not None, "it was made above"
-        return job
-
-    async def close(self) -> None:
-        """Stop what runs."""
-        for task in self._running:
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
-
-
-async def find_job(context: AdminContext, number: int) -> RecordedJob:
-    """Raises NotFound, StoreUnavailable."""
-    job = await context.store.jobs.find(number)
-    if job is None or context.actor.account_id not in (None, job.account_id):
-        raise NotFound(f"there is no job {number}")
-    return job
-
-
-async def _import(context: AdminContext, number: int, account_id: int, path: Path, *, lift: bool) -> None:
-    """Record a file; its job tells how far it is, and how it ended."""
-    jobs, counts = context.store.jobs, ImportCounts()
+def parse_head(text: str) -> Head:
+    """Read a head of a ledger, ``12:0f3a...``. Raises InvalidValue."""
+    number, _, digest = text.partition(":")
     try:
-        with TableFile.open(path) as file:
-            await _record_all(context, number, account_id, file, counts, lift=lift)
-        await jobs.move(number, counts.result, counts.errors, "done")
-    except UnusableFile as error:
-        counts.bad_row(BadRow(0, str(error)))
-        await jobs.move(number, counts.result, counts.errors, "failed")
-    except Exception as error:
-        log.error(
-            "import failed", job=number, kind=type(error).__name__, exc_info=not isinstance(error, StoreUnavailable)
-        )
-        counts.bad_row(BadRow(0, "it stopped; hand the same file in again: it resumes where it stopped"))
-        with suppress(StoreUnavailable):
-            await jobs.move(number, counts.result, counts.errors, "failed")
-    finally:
-        await asyncio.to_thread(path.unlink, missing_ok=True)
+        found = Head(int(number), bytes.fromhex(digest))
+    except ValueError:
+        found = None
+    if found is None or len(found.hash) != 32:
+        raise InvalidValue("head", f"{text[:80]!r} is not a head: 12:0f3a... with 64 hexadecimal digits")
+    return found
 
 
-async def _record_all(
-    context: AdminContext, number: int, account_id: int, file: TableFile, counts: ImportCounts, *, lift: bool
-) -> None:
-    """Record chunk by chunk, reading one ahead in a thread. Raises UnusableFile, StoreUnavailable."""
-    consents, by = context.store.consents, f"{context.actor.name}, job {number}"
-    traps = TrapAddresses.load(context.settings.policy.trap_addresses)
-    mark = await consents.begin_import(account_id, await asyncio.to_thread(file.digest, lift))
-    counts.read = mark.records
-    defaults = ImportDefaults(datetime.now(UTC))
-    chunks = _chunks(consent_records.read(file, defaults, skip=mark.records))
-    while chunk := await asyncio.to_thread(next, chunks, None):
-        counts.read += len(chunk)
-        for each in chunk:
-            if isinstance(each, BadRow):
-                counts.bad_row(each)
-        good = [each for each in chunk if isinstance(each, Given)]
-        here = ImportProgress(mark.file, counts.read)
-        counts.add(await consents.record(account_id, good, by=by, lift=lift, mark=here, traps=traps))
-        await context.store.jobs.move(number, counts.result, counts.errors)
-    await consents.record(account_id, [], by=by, mark=ImportProgress(mark.file, counts.read, finished=True))
+async def dossiers(context: AdminContext, address: Address, account: str | None = None) -> list[Dossier]:
+    """Return what each account's ledger has about an address; of one account also if that is nothing. Raises NotFound,
+    StoreUnavailable."""
+    only, now = await context.account_filter(account), datetime.now(UTC)
+    known = {each.account_id: each for each in await context.store.consents.of(address)}
+    suppressions = [each.suppression for each in await context.store.suppressions.of(address)]
+    found = []
+    for details in await context.store.accounts.list():
+        number = details.account.id
+        consents = known.get(number)
+        if (consents is not None) if only is None else number == only:
+            found.append(
+                Dossier(
+                    str(address),
+                    details.account,
+                    now,
+                    consents.proofs if consents else (),
+                    consents.consents if consents else (),
+                    tuple(each for each in suppressions if each.account_id in (None, number)),
+                )
+            )
+    return found
 
 
-def _chunks(found: Iterator[Given | BadRow]) -> Iterator[list[Given | BadRow]]:
-    while chunk := list(islice(found, CHUNK)):
-        yield chunk
-
-
-async def _require_lift(context: AdminContext, account_id: int, *, lift: bool) -> None:
+async def require_lift(context: AdminContext, account_id: int, *, lift: bool) -> None:
     """Raises Forbidden if an account would lift suppressions, Refused if its profile keeps them."""
     if not lift:
         return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class AdminError(Exception):
     """Why something is not done; nothing was changed."""
@@ -17,6 +19,14 @@ class Forbidden(AdminError):
 
 class Refused(AdminError):
     """It cannot be done in the present state."""
+
+
+class ConfigRejected(Refused):
+    """A configuration file has mistakes, each with its file and line; the service keeps its settings."""
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        super().__init__("the configuration has mistakes; the service keeps its settings")
+        self.mistakes = tuple(mistakes)
 
 
 class InvalidValue(AdminError):

@@ -14,6 +14,7 @@ Scope = str
 NOUNS: Final = (
     "accounts",
     "audit",
+    "blocklists",
     "breakers",
     "complaints",
     "consents",
@@ -25,11 +26,13 @@ NOUNS: Final = (
     "lists",
     "mailings",
     "messages",
+    "privacy",
     "queue",
     "service",
     "shaping",
     "sign-up-forms",
     "suppressions",
+    "takedowns",
     "terms",
     "tokens",
     "users",
@@ -62,8 +65,9 @@ def _scopes(text: str) -> frozenset[Scope]:
 _SCOPES: Final = {
     Role.OPERATOR: ALL_SCOPES,
     Role.ABUSE_DESK: _scopes(
-        "accounts:read audit:read breakers complaints consents:read domains:read events:read jobs:read keys:read"
-        " lists:read mailings messages:read queue service:read shaping:read sign-up-forms:read suppressions"
+        "accounts:read audit:read blocklists:read breakers complaints consents:read domains:read events:read jobs:read"
+        " keys:read lists:read mailings messages:read queue service:read shaping:read sign-up-forms:read suppressions"
+        " takedowns"
     ),
     Role.ACCOUNT: _scopes(
         "accounts:read complaints consents credentials domains events:read jobs:read keys:read lists mailings messages"

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from mta.admin.context import AdminContext
 from mta.admin.errors import InvalidValue, NotFound, Refused
 from mta.delivery.egress.pools import SourcePools
 from mta.delivery.egress.sources import configured
-from mta.mail.shaping_action import ActionScope, Effect, NewAction, ShapingAction
+from mta.mail.shaping_action import OPERATOR, ActionScope, Effect, NewAction, ShapingAction
 from mta.store.reputation.shaping_actions import ActionError, CancelledActions
 
 LONGEST = timedelta(days=30)
+MOST = 10_000  # actions in force
 SUSPEND = "suspend"  # the name of a pause by hand
 REROUTE = "reroute"  # and of another pool
 
@@ -35,15 +36,27 @@ async def list_actions(context: AdminContext, *, ended: bool = False, limit: int
     return await context.store.shaping_actions.list(ended=ended, limit=limit)
 
 
-async def get(context: AdminContext, number: str) -> ActionDetails:
-    """Raises Forbidden, NotFound, StoreUnavailable."""
+async def find(context: AdminContext, name: str) -> list[ActionDetails]:
+    """Return the action with this number, or those in force of the rule with this name, the newest first.
+
+    Raises Forbidden, NotFound, StoreUnavailable.
+    """
     context.require_operator()
     try:
-        found = await context.store.shaping_actions.find(number)
+        found = await context.store.shaping_actions.find(name)
     except ActionError as error:
         raise NotFound(str(error)) from None
-    action = next((each for each in found if str(each.id) == number), found[0])
-    return ActionDetails(action, await context.store.shaping_actions.waiting(action))
+    return [ActionDetails(each, await context.store.shaping_actions.waiting(each)) for each in found]
+
+
+async def suspensions(context: AdminContext, scope: ActionScope | None = None) -> list[ActionDetails]:
+    """Return the pauses by operators in force: of exactly this scope, or all. Raises Forbidden, StoreUnavailable."""
+    now = datetime.now(UTC)
+    return [
+        ActionDetails(each, await context.store.shaping_actions.waiting(each))
+        for each in await list_actions(context, limit=MOST)
+        if each.rule == OPERATOR and each.effect is Effect.PAUSE and each.in_force(now) and scope in (None, each.scope)
+    ]
 
 
 async def pause(context: AdminContext, scope: ActionScope, *, span: timedelta, reason: str) -> ShapingAction:
@@ -52,7 +65,7 @@ async def pause(context: AdminContext, scope: ActionScope, *, span: timedelta, r
     Raises Forbidden, InvalidValue, Refused if it is paused already, StoreUnavailable.
     """
     new = NewAction(SUSPEND, scope, Effect.PAUSE, reason.strip(), context.actor.name, span.total_seconds())
-    return await _begin(context, new, "shaping.pause", f"{scope} is paused already")
+    return await _begin(context, new, "shaping.pause", f"{scope} is suspended already; see mta shaping actions list")
 
 
 async def reroute(
@@ -67,7 +80,7 @@ async def reroute(
         raise InvalidValue("pool", f"there is no pool {pool!r}; there are {', '.join(known)}")
     seconds = span.total_seconds()
     new = NewAction(REROUTE, scope, Effect.POOL, reason.strip(), context.actor.name, seconds, pool=pool)
-    return await _begin(context, new, "shaping.reroute", f"{scope} is rerouted already")
+    return await _begin(context, new, "shaping.reroute", f"{scope} is rerouted already; see mta shaping actions list")
 
 
 async def _begin(context: AdminContext, new: NewAction, action_name: str, refusal: str) -> ShapingAction:
@@ -90,20 +103,22 @@ async def _begin(context: AdminContext, new: NewAction, action_name: str, refusa
     return action
 
 
-async def cancel(context: AdminContext, number: str, *, reason: str) -> CancelledActions:
-    """End an action before its time; mail that waits for it is due at once.
+async def cancel(context: AdminContext, found: Sequence[ActionDetails], *, reason: str) -> CancelledActions:
+    """End actions before their time; mail that waits for them is due at once.
 
-    Raises Forbidden, InvalidValue, NotFound, Refused, StoreUnavailable.
+    Raises Forbidden, InvalidValue, Refused, StoreUnavailable.
     """
     context.require_operator()
     if not reason.strip():
         raise InvalidValue("reason", "say why: the reason is kept, and shown to other operators")
-    action = (await get(context, number)).action
-    async with context.audited("shaping.cancel", action.id, reason=reason) as entry:
-        entry.before.update(name=action.name, scope=action.scope.fields, expires_at=action.expires_at)
+    actions = [each.action for each in found]
+    async with context.audited("shaping.cancel", " ".join(str(each.id) for each in actions), reason=reason) as entry:
+        entry.before.update(
+            actions=[{"name": each.name, "scope": each.scope.fields, "until": each.expires_at} for each in actions]
+        )
         try:
-            done = await context.store.shaping_actions.cancel([action], by=context.actor.name, reason=reason.strip())
+            done = await context.store.shaping_actions.cancel(actions, by=context.actor.name, reason=reason.strip())
         except ActionError as error:
             raise Refused(str(error)) from None
-        entry.after.update(due=done.due)
+        entry.after.update(cancelled=[each.id for each in done.actions], due=done.due)
     return done

@@ -10,7 +10,7 @@ from html import escape
 
 from config.toml import dotted, read
 from mta.admin.context import AdminContext
-from mta.admin.errors import InvalidValue, NotFound
+from mta.admin.errors import InvalidValue, NotFound, Refused
 from mta.store.journal.account_changes import AccountError
 from mta.store.permission.sign_ups import KeptForm
 from policy.languages import load_texts, spoken
@@ -75,10 +75,10 @@ def page_of(context: AdminContext, form: KeptForm) -> str | None:
 
 
 def embedding(context: AdminContext, form: KeptForm, language: str) -> str:
-    """Return HTML to copy into a page: the form itself, without a script. Raises InvalidValue."""
+    """Return HTML to copy into a page: the form itself, without a script. Raises InvalidValue, Refused."""
     page = page_of(context, form)
     if page is None:
-        raise InvalidValue("web.public.url", "web.public.url is not set: there is no address that the form can post to")
+        raise Refused("web.public.url is not set: there is no address that the form can post to")
     if language not in form.form.statements:
         known = ", ".join(form.form.languages)
         raise InvalidValue("language", f"the form has no texts in {language!r}; it has: {known}")

@@ -15,6 +15,7 @@ import orjson
 from config.schema import PathLimits, Settings, Shaping, TenantShaping
 from config.shaping_origin import LIMITS, ShapingOrigins
 from mta.admin.backoffs import MAX_DESTINATIONS, sites_of
+from mta.admin.context import AdminContext
 from mta.admin.errors import InvalidValue
 from mta.admin.warmup import WarmupState, state_of
 from mta.delivery.egress.actions import ActionsInForce
@@ -72,6 +73,16 @@ class SiteNow:
 
 
 @dataclass(frozen=True, slots=True)
+class ExplainedSite:
+    """A site with all that holds for it."""
+
+    name: SiteName
+    paths: Sequence[ExplainedPath]
+    tenants: Sequence[TenantShaping]
+    now: SiteNow
+
+
+@dataclass(frozen=True, slots=True)
 class PathHindrance:
     """What lowers or stops a path now. ``action``: None for a backoff."""
 
@@ -90,6 +101,28 @@ async def site_of_domain(settings: Settings, domain: str) -> SiteName:
         if domain in provider.domains:
             return SiteName(provider.name, provider, "by its name", domain)
     return SiteName(domain, settings.shaping.default, f"no route: {route}", domain)
+
+
+async def explain(
+    context: AdminContext,
+    domain: str,
+    config_file: Path | None,
+    *,
+    source: str | None = None,
+    account: str | None = None,
+) -> ExplainedSite:
+    """Return what holds for mail to a domain. ``source``, ``account``: only what concerns these.
+
+    Raises Forbidden, InvalidValue, StoreUnavailable.
+    """
+    context.require_operator()
+    settings, name = context.settings, await site_of_domain(context.settings, domain)
+    return ExplainedSite(
+        name,
+        paths_to(settings, name.shaping, config_file, source),
+        tenants_of(settings, name.shaping, account),
+        await site_now(settings, context.store, name, count=False),
+    )
 
 
 def provider_by_name(settings: Settings, name: str) -> SiteName | None:

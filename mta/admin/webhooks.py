@@ -1,4 +1,4 @@
-"""Webhooks: make, list, pause, resume, rotate, replay, remove.
+"""Webhooks: make, list, test, pause, resume, rotate, replay, remove.
 
 Invariants: a secret is shown once, when it is made. An account reaches its own webhooks only.
 """
@@ -6,11 +6,15 @@ Invariants: a secret is shown once, when it is made. An account reaches its own 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from mta.admin.context import AdminContext
 from mta.admin.errors import InvalidValue, NotFound
+from mta.admin.service.webhook_client import WebhookClient, batch
 from mta.http_client import check_url
+from mta.observe.account_events import AccountEvent
 from mta.store.journal.webhooks import WebhookDetails, WebhookError
 
 _KIND = re.compile(r"[a-z][a-z_]{0,39}")
@@ -79,6 +83,22 @@ async def replay(context: AdminContext, number: int, after: int) -> WebhookDetai
         entry.after.update(cursor=min(after, webhook.cursor))
         await context.store.webhooks.replay(number, min(after, webhook.cursor), by=context.actor.name)
     return await find(context, number)
+
+
+async def send_test(context: AdminContext, number: int) -> str | None:
+    """Send one signed event of kind ``test`` now; return None if it was accepted, else why not. Raises NotFound,
+    StoreUnavailable."""
+    webhook, settings = await find(context, number), context.settings
+    event = AccountEvent(0, datetime.fromtimestamp(int(time.time()), UTC), "test")
+    async with context.audited("webhook.test", number, account_id=webhook.account_id) as entry:
+        turn = await context.store.webhooks.turn(number)
+        client = WebhookClient(settings.web.webhooks.timeout, allow_private=settings.testing.private_webhooks)
+        try:
+            problem = await client.send(turn, batch(turn.account, [event]).body)
+        finally:
+            await client.close()
+        entry.after.update(accepted=problem is None, problem=problem)
+    return problem
 
 
 async def remove(context: AdminContext, number: int, *, reason: str = "") -> None:

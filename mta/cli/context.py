@@ -136,11 +136,6 @@ async def account_names(store: Store) -> dict[int, str]:
     return {each.account.id: each.account.name for each in await store.accounts.list()}
 
 
-async def require_account_id(store: Store, name: str) -> int:
-    """Return the id of an account; an unknown account is exit status 1."""
-    return (await store.accounts.find(name)).account.id
-
-
 async def account_id(store: Store, name: str | None) -> int | None:
     """Return the id of an account, None for None; an unknown account is exit status 1."""
-    return None if name is None else await require_account_id(store, name)
+    return None if name is None else (await store.accounts.find(name)).account.id

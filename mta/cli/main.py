@@ -26,7 +26,7 @@ from mta.cli.output import errors_reported
 COMMANDS = {
     "serve": ("mta.cli.service.serve", "Run the service in the foreground."),
     "check": ("mta.cli.service.config:register_check", "Check a configuration file and every file it references."),
-    "reload": ("mta.cli.service.serve:register_reload", "Make the running service read its configuration again."),
+    "reload": ("mta.cli.service.reload", "Make the running service read its configuration again."),
     "user": ("mta.cli.service.user", "People who log in to the pages: operators and users of accounts."),
     "token": ("mta.cli.service.token", "Tokens of the REST API: who may use it, and for what."),
     "config": ("mta.cli.service.config", "Configuration schema, its documentation, settings in effect."),

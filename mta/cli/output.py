@@ -19,6 +19,8 @@ from typing import Any, Literal, NoReturn, TextIO
 
 import typer
 
+from mta.mail.spans import span
+
 FOLDED = 12  # characters that a folded text needs on a line to be readable
 GAP = 2  # characters between two cells
 
@@ -280,18 +282,6 @@ def moment(at: datetime) -> str:
 def minute(at: datetime | None) -> str:
     """``2026-01-31 12:34`` in UTC, "" for None."""
     return at.strftime("%Y-%m-%d %H:%M") if at else ""
-
-
-def span(seconds: float) -> str:
-    """``45 s``, ``12 min``, ``3.5 h``, ``2.1 d``."""
-    seconds = abs(seconds)
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 100 * 60:
-        return f"{seconds / 60:.0f} min"
-    if seconds < 48 * 3600:
-        return f"{seconds / 3600:.1f} h"
-    return f"{seconds / 86400:.1f} d"
 
 
 def relative(at: datetime, now: datetime) -> str:

@@ -19,9 +19,10 @@ import time
 from collections.abc import Callable
 
 from config.schema import Settings
+from mta.admin.service.reload import ReloadReply
 from mta.observe.log import get_logger
 from mta.service import control_channel
-from mta.service.control_channel import ControlMessage, Reload, Start
+from mta.service.control_channel import ControlMessage, Reload, ReloadAnswer, ReloadRequest, Start
 from mta.service.fork_server import ForkedProcess, ForkServer
 
 log = get_logger()
@@ -39,6 +40,7 @@ class Child:
 
     It runs ``main`` of ``module``, as ``user`` if we are root. ``ready()`` is called at the first status report after
     each start, ``ended(pid)`` at each end. ``report`` is the last status, of the time ``seen_at`` (seconds since 1970).
+    ``reload_asked(dry_run)``: what is answered to its request.
     ``stop`` closes our copies of ``sockets``. ``patience``: seconds without a report after which it is killed.
     """
 
@@ -54,6 +56,7 @@ class Child:
         patience: float = 60.0,
         ready: Callable[[], None] = lambda: None,
         ended: Callable[[int], None] = lambda _: None,
+        reload_asked: Callable[[bool], ReloadReply] = lambda _: ReloadReply(["this process may not ask for a reload"]),
     ) -> None:
         self.name = name
         self.start = start
@@ -68,6 +71,7 @@ class Child:
         self._beats_left = 0
         self._ready = ready
         self._ended = ended
+        self._reload_asked = reload_asked
         self._process: ForkedProcess | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._stopping = asyncio.Event()
@@ -152,6 +156,9 @@ class Child:
                 self._writer.write_eof()
             reported = False
             while (status := await control_channel.status(reader)) is not None:
+                if isinstance(status, ReloadRequest):
+                    self.send(ReloadAnswer(status.number, self._reload_asked(status.dry_run)))
+                    continue
                 self.report, self.seen_at = status, time.time()
                 self._beats_left = max(1, int(self._patience / BEAT))
                 if not reported:

@@ -1,7 +1,8 @@
 """Exchange control messages and status reports between the supervisor and a child: frames on a socket pair.
 
-Control messages are pickled (parent to child only, on a socket that no other process holds), status reports are JSON.
-The end of the stream tells the child to stop. A frame is a length (4 octets, big-endian) and that many octets.
+Control messages are pickled (parent to child only, on a socket that no other process holds), status reports and
+requests are JSON. The end of the stream tells the child to stop. A frame is a length (4 octets, big-endian) and that
+many octets.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from typing import Any
 import orjson
 
 from config.schema import Listener, Settings
+from mta.admin.service.reload import ReloadReply
 
 Sockets = tuple[tuple[Listener, int], ...]  # settings, and the number among the sockets that the child was forked with
 
 _LENGTH = struct.Struct("!I")
+_RELOAD = "reload"  # the field that makes a report a request
 MAX_FRAME = 64 * 1024 * 1024
 
 
@@ -70,7 +73,23 @@ class Reopen:
     """Reopen the event log, whose file was moved away."""
 
 
-ControlMessage = Start | Reload | Reopen
+@dataclass(frozen=True)
+class ReloadAnswer:
+    """What came of the reload that the child has asked for with this ``number``."""
+
+    number: int
+    reply: ReloadReply
+
+
+ControlMessage = Start | Reload | Reopen | ReloadAnswer
+
+
+@dataclass(frozen=True)
+class ReloadRequest:
+    """A child asks the supervisor to read the configuration again, or, with ``dry_run``, what that would change."""
+
+    number: int
+    dry_run: bool
 
 
 def send(writer: asyncio.StreamWriter, message: ControlMessage) -> None:
@@ -94,10 +113,18 @@ def report(writer: asyncio.StreamWriter, status: dict[str, Any]) -> None:
     writer.write(_LENGTH.pack(len(body)) + body)
 
 
-async def status(reader: asyncio.StreamReader) -> dict[str, Any] | None:
-    """Return the next status report of a child, None when it has ended."""
+def ask(writer: asyncio.StreamWriter, request: ReloadRequest) -> None:
+    """Ask the supervisor for a reload."""
+    report(writer, {_RELOAD: request.number, "dry_run": request.dry_run})
+
+
+async def status(reader: asyncio.StreamReader) -> dict[str, Any] | ReloadRequest | None:
+    """Return the next status report or request of a child, None when it has ended."""
     body = await _frame(reader)
-    return None if body is None else orjson.loads(body)
+    if body is None:
+        return None
+    said: dict[str, Any] = orjson.loads(body)
+    return ReloadRequest(said[_RELOAD], said["dry_run"]) if _RELOAD in said else said
 
 
 async def _frame(reader: asyncio.StreamReader) -> bytes | None:

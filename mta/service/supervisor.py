@@ -32,10 +32,12 @@ from typing import Any, TypeVar
 
 import orjson
 
-from config.changes import waiting_for_restart
+from config.changes import described, waiting_for_restart
 from config.schema import Settings
 from config.toml import DEFAULTS, ConfigError, read_text
-from mta.admin.complaint_notifier import ComplaintNotifier
+from mta.admin.desk import list_findings
+from mta.admin.desk.complaint_notifier import ComplaintNotifier
+from mta.admin.service.reload import ReloadReply
 from mta.delivery.mx import Resolver
 from mta.observe import exposition
 from mta.observe.background import BackgroundTasks
@@ -46,10 +48,9 @@ from mta.observe.metrics import Metrics
 from mta.observe.shared_counters import create_file
 from mta.service.bound_sockets import BoundSockets, bind_all, numbered
 from mta.service.child import Child
-from mta.service.config_validation import load_valid
+from mta.service.config_validation import load_valid, validate_profiles
 from mta.service.control_channel import Reopen, Start, web_name
 from mta.service.fork_server import ForkServer
-from mta.service.jobs.address_lists import check_lists
 from mta.service.jobs.automation import AutomationJob
 from mta.service.jobs.blocklists import BlocklistWatch
 from mta.service.jobs.breakers import BreakerWatch
@@ -212,6 +213,7 @@ class Supervisor:
             patience=min(leases, HUNG_ALONE_AFTER) if siblings == 1 else leases,
             ready=self._write_state,
             ended=self._child_ended,
+            reload_asked=self._reload,
         )
 
     # --- watching
@@ -356,7 +358,7 @@ class Supervisor:
 
     async def _check_lists(self, store: Store) -> None:
         """Check the lists that were imported or have grown."""
-        await check_lists(self._settings, store)
+        await list_findings.check(store, validate_profiles(self._settings))
 
     async def _run_deadlines(self, store: Store) -> None:
         """Notify accounts of complaints, and act on expired deadlines."""
@@ -415,28 +417,43 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         loop.add_signal_handler(signal.SIGUSR1, self._reopen)
 
-    def _reload(self) -> None:
+    def _reload(self, dry_run: bool = False) -> ReloadReply:
         """Read the configuration file again and pass it to the children. With any mistake in it, change nothing."""
-        waiting: list[str] = []
         try:
             valid = load_valid(self._path)
         except ConfigError as error:
-            lines = error.lines
-            log.error("configuration not reloaded", mistakes=lines)
+            reply = ReloadReply(mistakes=error.lines)
         else:
-            lines = []
-            self._settings = valid.settings
-            exposition.add_providers(self._run_dir, [each.name for each in valid.settings.shaping.providers])
+            changes = described(self._settings, valid.settings)
+            waiting = waiting_for_restart(self._started_with, valid.settings)
+            reply = ReloadReply((), changes, waiting, valid.remarks, valid.settings, self._settings)
+        if not dry_run:
+            self._apply(reply)
+        return reply
+
+    def _apply(self, reply: ReloadReply) -> None:
+        """Use the settings that were read, if there are any, and answer `mta reload`."""
+        mistakes, settings = list(reply.mistakes), reply.settings
+        if settings is None:
+            log.error("configuration not reloaded", mistakes=mistakes)
+        else:
+            self._settings = settings
+            exposition.add_providers(self._run_dir, [each.name for each in settings.shaping.providers])
             for child in self._children:
-                child.reload(valid.settings)
+                child.reload(settings)
             self._metrics.config_loaded.set(time.time())
             self._keep_config()
-            waiting = waiting_for_restart(self._started_with, valid.settings)
-            log.info("configuration reloaded", after_a_restart=waiting)
-            for remark in valid.remarks:
+            log.info("configuration reloaded", after_a_restart=reply.waiting)
+            for remark in reply.remarks:
                 log.warning("configuration", remark=remark)
-        self._metrics.reloads[Success.NO if lines else Success.YES].inc()
-        answer = {"at": datetime.now(UTC).isoformat(), "ok": not lines, "lines": lines, "waiting": waiting}
+        self._metrics.reloads[Success.NO if mistakes else Success.YES].inc()
+        answer = {
+            "at": datetime.now(UTC).isoformat(),
+            "ok": not mistakes,
+            "lines": mistakes,
+            "changes": reply.changes,
+            "waiting": reply.waiting,
+        }
         _write(self._run_dir / "reload.json", orjson.dumps(answer))
 
     def _keep_config(self) -> None:

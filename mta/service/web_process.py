@@ -13,11 +13,14 @@ import signal
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from itertools import count
 
 import uvloop
 
 from config.schema import Settings
 from config.toml import ConfigError
+from mta.admin.errors import Refused
+from mta.admin.service.reload import ReloadReply
 from mta.observe import log as logging
 from mta.observe.background import BackgroundTasks
 from mta.observe.disk import DiskWatch, kept_on
@@ -27,7 +30,7 @@ from mta.observe.loop_watch import watch_loop
 from mta.observe.metrics import Metrics, sample_process
 from mta.service import control_channel
 from mta.service.composition import open_profiles, open_tokens, spare_collector
-from mta.service.control_channel import Reload, Reopen, Start, web_name
+from mta.service.control_channel import Reload, ReloadAnswer, ReloadRequest, Reopen, Start, web_name
 from mta.service.http_submission import HttpSubmission
 from mta.smtp_server.tls import CertificateError
 from mta.store.postgres.secrets import Secrets
@@ -43,6 +46,7 @@ from mta.web.webhook_sender import WebhookSender
 log = get_logger()
 
 STATUS_EVERY = 1.0  # seconds
+ANSWER_WITHIN = 30.0  # seconds that the supervisor may take to read the configuration
 
 
 class PublicSide:
@@ -70,6 +74,35 @@ class PublicSide:
         await self._server.close()
 
 
+class SupervisorLink:
+    """What the supervisor is asked for, and its answers."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+        self._numbers = count(1)
+        self._asked: dict[int, asyncio.Future[ReloadReply]] = {}
+
+    async def reload(self, *, dry_run: bool) -> ReloadReply:
+        """Raises Refused if there is no answer."""
+        number = next(self._numbers)
+        answer: asyncio.Future[ReloadReply] = asyncio.get_running_loop().create_future()
+        self._asked[number] = answer
+        try:
+            control_channel.ask(self._writer, ReloadRequest(number, dry_run))
+            async with asyncio.timeout(ANSWER_WITHIN):
+                return await answer
+        except TimeoutError:
+            raise Refused(f"the supervisor did not answer within {ANSWER_WITHIN:g} s; see its log") from None
+        finally:
+            del self._asked[number]
+
+    def answered(self, answer: ReloadAnswer) -> None:
+        """Give an answer to who waits for it."""
+        waiting = self._asked.get(answer.number)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(answer.reply)
+
+
 class AdminSide:
     """The server of the API and the pages, if a port is configured."""
 
@@ -81,6 +114,7 @@ class AdminSide:
         metrics: Metrics,
         readiness: ServiceReadiness,
         disk: DiskWatch,
+        link: SupervisorLink,
     ) -> None:
         """Raises ConfigError."""
         self._secrets = secrets
@@ -94,6 +128,7 @@ class AdminSide:
             self.submission.sender,
             start.config_file,
             metrics,
+            link,
         )
         self._server = HttpServer(self._port.app, "web.admin", LIMITS)
         self._rates: asyncio.Task[None] | None = None
@@ -135,7 +170,8 @@ async def _main(control: socket.socket, sockets: Sequence[socket.socket]) -> Non
     metrics = Metrics.open(start.run_dir)
     async with AsyncExitStack() as stack:
         tasks = BackgroundTasks(metrics)
-        sides, sender = await _open(stack, start, bound, metrics, tasks)
+        link = SupervisorLink(writer)
+        sides, sender = await _open(stack, start, bound, metrics, tasks, link)
         spare_collector()
         own = [
             tasks.start(BackgroundTask.PROCESS_METRICS, lambda: sample_process(metrics)),
@@ -145,6 +181,8 @@ async def _main(control: socket.socket, sockets: Sequence[socket.socket]) -> Non
         while (message := await control_channel.receive(reader)) is not None:
             if isinstance(message, Reopen):
                 sides[1].submission.events.reopen()
+            if isinstance(message, ReloadAnswer):
+                link.answered(message)
             if isinstance(message, Reload):
                 _configure(sides, message.settings, name)
                 sender.configure(message.settings.web.webhooks, allow_private=message.settings.testing.private_webhooks)
@@ -159,6 +197,7 @@ async def _open(
     bound: Mapping[str, socket.socket],
     metrics: Metrics,
     tasks: BackgroundTasks,
+    link: SupervisorLink,
 ) -> tuple[tuple[PublicSide, AdminSide], WebhookSender]:
     """Serve all ports and send webhooks until ``stack`` is closed. Raises SystemExit, with the reason in the log."""
     settings, secrets = start.settings, Secrets(start.secret)
@@ -173,7 +212,7 @@ async def _open(
         public = PublicSide(settings, store, secrets, metrics)
         stack.push_async_callback(public.close)
         await public.open(settings, bound.get("web.public"))
-        admin = AdminSide(start, store, secrets, metrics, readiness, disk)
+        admin = AdminSide(start, store, secrets, metrics, readiness, disk, link)
         stack.push_async_callback(admin.close)
         await admin.open(settings, tasks, bound.get("web.admin"))
     except (StoreUnavailable, OSError, CertificateError, ConfigError) as error:

@@ -57,7 +57,7 @@ from mta.service.composition import (
     open_verp,
     spare_collector,
 )
-from mta.service.control_channel import Reload, Reopen, Start
+from mta.service.control_channel import Reload, ReloadAnswer, Reopen, Start
 from mta.service.descriptors import Descriptors, open_descriptors, raise_limit, share_out
 from mta.service.stored_keys import follow_stored_keys
 from mta.smtp_server.auth.authenticator import Authenticator
@@ -264,8 +264,8 @@ class Worker:
                         log.exception("reloaded settings not fully applied")
                 case Reopen():
                     self.events.reopen()
-                case Start():
-                    log.error("second start message ignored")
+                case Start() | ReloadAnswer():
+                    log.error("message ignored: it is not for a running worker", kind=type(message).__name__)
                 case _:
                     assert_never(message)
 

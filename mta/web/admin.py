@@ -18,10 +18,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from config.schema import AdminSettings, Settings
-from mta.admin.consents import ConsentImports
 from mta.admin.context import Actor, AdminContext, Via
+from mta.admin.files.import_jobs import ImportJobs
 from mta.admin.permissions import Role
 from mta.admin.sending import MessageSender
+from mta.admin.service.reload import ServiceControl
 from mta.observe.metrics import Metrics
 from mta.store.accounts.api_tokens import ApiToken
 from mta.store.postgres.errors import StoreUnavailable
@@ -96,16 +97,19 @@ class AdminPort:
         sender: MessageSender,
         config_file: Path | None = None,
         metrics: Metrics | None = None,
+        control: ServiceControl | None = None,
     ) -> None:
+        """``control``: None if this process has no supervisor."""
         self._store, self._profiles, self._metrics = store, profiles, metrics or Metrics()
         self.rates = RateHistory(settings.server.data_dir / "run")
-        self.imports = ConsentImports()
+        self.imports = ImportJobs()
         services = {
             "rates": self.rates, "readiness": readiness, "config_file": config_file, "imports": self.imports
         }  # fmt: skip
         self.pages = PagesApp(store, services, self._metrics)
         self.api = make_api()
         self.api.state.readiness, self.api.state.sender = readiness, sender
+        self.api.state.config_file, self.api.state.control = config_file, control
         run_dir = settings.server.data_dir / "run"
         self.api.state.imports, self.api.state.run_dir = self.imports, run_dir if run_dir.is_dir() else None
         self._tokens = RequestRates(1, 1)

@@ -120,7 +120,8 @@ SHORT_TASKS = {
     "mta/store/postgres/batch.py": "one row of flushes; tells every waiter",
     "mta/submission/content_scan.py": "one answer of a scanner",
     "mta/submission/link_check.py": "one look-up of a link",
-    "mta/admin/consents.py": "one import",
+    "mta/admin/files/consent_import.py": "the next records of a file",
+    "mta/admin/files/import_jobs.py": "one import",
     "mta/web/webhook_sender.py": "one turn of a webhook",
 }
 STARTERS = {"create_task", "ensure_future", "TaskGroup"}

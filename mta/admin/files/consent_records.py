@@ -13,13 +13,15 @@ import dataclasses
 from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import datetime
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, TextIO
+from io import StringIO
+from typing import TYPE_CHECKING
 
 import orjson
 
 from mta.admin.files import consent_fields as fields
 from mta.admin.files.consent_fields import COLUMNS, REQUIRED, FieldError, ImportDefaults
-from mta.admin.files.table_file import BadRow, RowError, TableFile, UnusableFile, column_names, without_empty_end
+from mta.admin.files.json_lines import json_lines
+from mta.admin.files.table_file import BadRow, TableFile, UnusableFile, column_names, without_empty_end
 from mta.mail.characters import hidden
 from policy.permission.evidence import Evidence
 
@@ -31,7 +33,7 @@ _EVIDENCE = tuple(field.name for field in dataclasses.fields(Evidence))
 
 def read(source: TableFile, defaults: ImportDefaults, *, skip: int = 0) -> Iterator[Given | BadRow]:
     """Yield every record after the first ``skip``, of CSV with a header line or JSON lines. Raises UnusableFile."""
-    found = _json_lines(source) if source.begins_with(b"{") else _csv(source, defaults)
+    found = json_lines(source, COLUMNS) if source.begins_with(b"{") else _csv(source, defaults)
     for n, (line, record) in enumerate(found):
         if n < skip:
             continue
@@ -89,60 +91,18 @@ def _names(names: list[str], defaults: ImportDefaults) -> list[str]:
     return names
 
 
-def _json_lines(source: TableFile) -> Iterator[_Numbered]:
-    lines, number = source.lines(), 0
-    while True:
-        number += 1
-        try:
-            text = next(lines)
-            if text.strip():
-                yield number, _json_record(text)
-        except StopIteration:
-            return
-        except (FieldError, RowError) as error:
-            yield number, BadRow(number, str(error))
-
-
-def _json_record(text: str) -> dict[str, str]:
-    try:
-        record = orjson.loads(text.encode("utf-8", "surrogateescape"))
-    except ValueError as error:
-        cut = "" if text.endswith("\n") else "; is the file cut off here?"
-        raise FieldError(f"is not JSON in UTF-8: {str(error)[:100]}{cut}") from None
-    if not isinstance(record, dict):
-        raise FieldError("is not a JSON object")
-    if unknown := [name for name in record if name not in COLUMNS]:
-        raise FieldError(f"{unknown[0][:40]!r} is not known; known: {', '.join(COLUMNS)}")
-    return {name: _plain(name, value) for name, value in record.items()}
-
-
-def _plain(name: str, value: Any) -> str:
-    match value:
-        case str():
-            return value
-        case None:
-            return ""
-        case bool():
-            return "yes" if value else "no"
-        case list() if all(isinstance(each, str) for each in value):
-            return "|".join(value)
-        case _:
-            raise FieldError(f"{name}: must be a string, a list of strings, true, false or null")
-
-
-async def write(file: TextIO, pages: AsyncIterator[list[Given]], *, as_json: bool) -> int:
-    """Write consents in a format that ``read`` reads; return how many."""
-    writer = csv.DictWriter(file, list(COLUMNS), lineterminator="\n")
+async def encoded(pages: AsyncIterator[list[Given]], *, as_json: bool) -> AsyncIterator[tuple[int, str]]:
+    """Yield consents, page by page, in a format that ``read`` reads, each with how many it has."""
     if not as_json:
-        writer.writeheader()
-    count = 0
+        yield 0, ",".join(COLUMNS) + "\n"
     async for page in pages:
-        count += len(page)
         if as_json:
-            file.writelines(orjson.dumps(as_fields(each)).decode() + "\n" for each in page)
+            yield len(page), "".join(orjson.dumps(as_fields(each)).decode() + "\n" for each in page)
         else:
+            file = StringIO()
+            writer = csv.DictWriter(file, list(COLUMNS), lineterminator="\n")
             writer.writerows({name: _cell(value) for name, value in as_fields(each).items()} for each in page)
-    return count
+            yield len(page), file.getvalue()
 
 
 def as_fields(given: Given) -> dict[str, object]:

@@ -69,6 +69,7 @@ class TableFile:
 
     def digest(self, *choices: object) -> bytes:
         """Return the hash of the file and of how it is read; rewind it."""
+        self.file.seek(0)
         found = hashlib.file_digest(self.file, "sha256")
         found.update(" ".join(map(str, choices)).encode())
         self.file.seek(0)

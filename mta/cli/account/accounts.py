@@ -106,6 +106,7 @@ def add(
     if not domain:
         fail("an account needs a domain that it may send for: --domain example.com", status=2)
     from mta.admin.senders import accounts
+    from mta.admin.senders import domains as sender_domains
     from mta.admin.senders.accounts import NewAccount
 
     settings = load_settings(config)
@@ -123,7 +124,7 @@ def add(
     async def work(context: AdminContext) -> tuple[AccountDetails, NewLogin, list[str]]:
         details, login = await accounts.add(context, new)
         known = sorted(details.account.domains | details.account.unverified)
-        return details, login, await domains.without_key(settings, context.store, known)
+        return details, login, await sender_domains.without_key(context, known)
 
     details, login, unsigned = with_admin(settings, work, new=True)
     if as_json:

@@ -6,13 +6,12 @@ Invariants: no account uses a domain without that proof, unless an operator take
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mta.cli.context import load_settings, with_store
+from mta.cli.context import load_settings, with_admin, with_store
 from mta.cli.options import (
     AccountArgument,
     ConfigOption,
@@ -22,18 +21,16 @@ from mta.cli.options import (
     YesOption,
     confirm,
     group,
-    operator,
     parse_domain,
 )
 from mta.cli.output import Column, fail, print_json, print_table
 from policy.accounts.sender_domain import is_fit, owner_name, owner_text
 
 if TYPE_CHECKING:
-    from config.schema import Settings
-    from mta.delivery.mx import Resolver
-    from mta.dkim import KeyRing
+    from collections.abc import Sequence
+
+    from mta.admin.context import AdminContext
     from mta.store.accounts.account_cache import DomainDetails
-    from mta.store.store import Store
     from policy.accounts.sender_domain import CheckResult
 
 DomainArgument = Annotated[str, typer.Argument(metavar="DOMAIN", help="Sender domain; subdomains are not included.")]
@@ -61,19 +58,19 @@ def add(
     config: ConfigOption = None,
 ) -> None:
     """Add a domain to an account, and print the DNS record that proves ownership."""
-    settings, wanted, why = load_settings(config), parse_domain(domain), _authority(skip, reason)
+    from mta.admin.senders import domains
 
-    async def work(store: Store) -> list[str]:
-        account_id = (await store.accounts.find(name)).account.id
-        await store.domains.add(account_id, wanted, by=operator())
+    wanted, why = parse_domain(domain), _authority(skip, reason)
+
+    async def work(context: AdminContext) -> list[str]:
+        added = await domains.add(context, name, wanted, vouch=why)
         if why:
-            await store.domains.vouch(account_id, wanted, by=operator(), reason=why)
             said = [f"Domain {wanted} added; {name} may send for it."]
         else:
-            said = [f"Domain {wanted} added.", *proof_wanted(name, await _one(store, name, wanted))]
-        return [*said, *map(no_key, await without_key(settings, store, [wanted]))]
+            said = [f"Domain {wanted} added.", *proof_wanted(name, added)]
+        return [*said, *map(no_key, await domains.without_key(context, [wanted]))]
 
-    print("\n".join(with_store(settings, work)))
+    print("\n".join(with_admin(load_settings(config), work)))
 
 
 def remove(
@@ -85,18 +82,15 @@ def remove(
     config: ConfigOption = None,
 ) -> None:
     """Remove a domain from an account. Queued mail is still delivered."""
+    from mta.admin.senders import domains
+
     settings = load_settings(config)
     if dry_run:
-        with_store(settings, lambda store: _one(store, name, domain))
+        with_admin(settings, lambda context: domains.find(context, name, domain))
         print(f"Domain {domain} of {name} would be removed.")
         return
     confirm(f"Remove {domain} from {name}? Its verification is lost.", yes=yes)
-
-    async def work(store: Store) -> None:
-        account_id = (await store.accounts.find(name)).account.id
-        await store.domains.remove(account_id, domain, by=operator(), reason=reason)
-
-    with_store(settings, work)
+    with_admin(settings, lambda context: domains.remove(context, name, domain, reason=reason))
     print(f"Domain {domain} removed from {name}.")
 
 
@@ -108,22 +102,17 @@ def verify(
     config: ConfigOption = None,
 ) -> None:
     """Check a domain's proof, SPF, DKIM, DMARC and MX in the DNS. Exit status 1 if it cannot be used yet."""
-    from mta.delivery.mx import Resolver
+    from mta.admin.senders import domains
 
-    settings, wanted, why = load_settings(config), parse_domain(domain), _authority(skip, reason)
+    wanted, why = parse_domain(domain), _authority(skip, reason)
 
-    async def work(store: Store) -> tuple[tuple[CheckResult, ...], bool]:
-        account_id = (await store.accounts.find(name)).account.id
-        known = await _one(store, name, wanted)
-        found = await look_at(settings, store, Resolver(settings), await open_ring(settings, store), account_id, known)
-        if why:
-            await store.domains.vouch(account_id, wanted, by=operator(), reason=why)
-        return found, (await _one(store, name, wanted)).verified_at is not None
+    async def work(context: AdminContext) -> tuple[DomainDetails, Sequence[CheckResult]]:
+        return await domains.verify(context, name, wanted, vouch=why)
 
-    found, verified = with_store(settings, work)
+    known, found = with_admin(load_settings(config), work)
     for each in found:
         print_check(each)
-    if not verified:
+    if known.verified_at is None:
         fail(f"{name} may not send for {wanted} yet")
     print(f"{name} may send for {wanted}{'.' if is_fit(found, proved=True) else '; fix what is bad.'}")
 
@@ -139,37 +128,6 @@ def list_(name: AccountArgument, as_json: JsonOption = False, config: ConfigOpti
         [(each.domain, day(each.verified_at), day(each.checked_at), _bad(each)) for each in details.domains],
         empty=f"No domains; add one with `mta account domain add {name} DOMAIN`.",
     )
-
-
-async def open_ring(settings: Settings, store: Store) -> KeyRing:
-    """Return the keys that sign. Raises ConfigError."""
-    from mta.admin.senders import domain_check
-
-    return await domain_check.read_key_ring(settings, store)
-
-
-async def look_at(
-    settings: Settings, store: Store, resolver: Resolver, ring: KeyRing, account_id: int, domain: DomainDetails
-) -> tuple[CheckResult, ...]:
-    """Check one domain in the DNS, and record what was found."""
-    from mta.admin.senders import domain_check
-
-    found = await domain_check.look_at_domain(
-        resolver, ring, domain.domain, domain.token, return_path=settings.return_path.domain
-    )
-    await store.domains.record(account_id, domain.domain, found, by="dns")
-    return found
-
-
-async def without_key(settings: Settings, store: Store, domains: Iterable[str]) -> list[str]:
-    """Return those of ``domains`` that no DKIM key signs for, none if the keys cannot be read."""
-    from config.toml import ConfigError
-
-    try:
-        ring = await open_ring(settings, store)
-    except ConfigError:
-        return []  # `mta check` and `mta dkim` report it
-    return [domain for domain in domains if not ring.of(domain.lower())]
 
 
 def no_key(domain: str) -> str:
@@ -206,14 +164,6 @@ def _authority(skip: bool, reason: str) -> str:
     if skip and not reason.strip():
         fail("--skip-verification needs a --reason", status=2)
     return reason.strip() if skip else ""
-
-
-async def _one(store: Store, name: str, domain: str) -> DomainDetails:
-    details = await store.accounts.find(name)
-    found = next((each for each in details.domains if each.domain == domain), None)
-    if found is None:
-        fail(f"{domain} is not a domain of {name}; add it with `mta account domain add {name} {domain}`")
-    return found
 
 
 def _bad(domain: DomainDetails) -> list[str]:

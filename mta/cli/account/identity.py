@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mta.cli.account.domains import day
-from mta.cli.context import load_settings, with_store
+from mta.cli.context import load_settings, with_admin, with_store
 from mta.cli.options import (
     AccountArgument,
     AddressArgument,
@@ -25,7 +25,6 @@ from mta.cli.options import (
     YesOption,
     confirm,
     group,
-    operator,
     parse_address,
 )
 from mta.cli.output import Column, fail, print_details, print_json, print_table
@@ -33,8 +32,8 @@ from mta.mail.address import Address
 from policy.accounts.account import Identity
 
 if TYPE_CHECKING:
+    from mta.admin.context import AdminContext
     from mta.store.accounts.account_cache import AccountDetails
-    from mta.store.store import Store
 
 LanguageArgument = Annotated[str, typer.Argument(metavar="LANGUAGE", help="nl, de, fr, es or en.")]
 ListArgument = Annotated[str, typer.Argument(metavar="LIST", help="Name of the list.")]
@@ -67,20 +66,15 @@ def register(accounts: typer.Typer) -> None:
 def terms(
     name: AccountArgument,
     person: Annotated[str, typer.Option("--by", metavar="PERSON", help="Who accepted them for the account.")],
-    version: Annotated[str | None, typer.Option(help="Version; default: the one in force.")] = None,
+    version: Annotated[str | None, typer.Option(help="The version that was read; must be the one in force.")] = None,
     config: ConfigOption = None,
 ) -> None:
     """Record that a person has accepted the terms and anti-spam rules for an account."""
-    in_force = load_settings(config).policy.terms.version
-    accepted = version or in_force
-    _change(
-        config,
-        name,
-        lambda store, account_id: store.reviews.accept_terms(account_id, accepted, person=person, by=operator()),
-    )
+    from mta.admin.senders import accounts
+
+    accepted = version or load_settings(config).policy.terms.version
+    _change(config, lambda context: accounts.accept_terms(context, name, accepted, person=person))
     print(f"Version {accepted} of the terms accepted for {name} by {person}.")
-    if accepted != in_force:
-        print(f"Note: version {in_force} is in force (policy.terms).")
 
 
 def set_identity(
@@ -100,11 +94,13 @@ def set_identity(
     config: ConfigOption = None,
 ) -> None:
     """Register the legal identity behind an account in one language; replaces the previous one in that language."""
+    from mta.admin.senders import accounts
+
     email = str(parse_address(email)) if email else ""
     identity = Identity(
         language, tuple(names), street, postcode, city, country, phone, email, register, number, vat, representative
     )
-    _change(config, name, lambda store, account_id: store.reviews.set_identity(account_id, identity, by=operator()))
+    _change(config, lambda context: accounts.set_identity(context, name, identity))
     print(f"Identity of {name} in {language} registered.")
 
 
@@ -117,17 +113,15 @@ def remove_identity(
     config: ConfigOption = None,
 ) -> None:
     """Remove an account's identity in one language."""
+    from mta.admin.senders import accounts
+
     if dry_run:
         if language not in {each.language for each in _details(config, name).account.identities}:
             fail(f"{name} has no identity in {language!r}")
         print(f"Identity of {name} in {language} would be removed.")
         return
     confirm(f"Remove the identity of {name} in {language}?", yes=yes)
-    _change(
-        config,
-        name,
-        lambda store, account_id: store.reviews.remove_identity(account_id, language, by=operator(), reason=reason),
-    )
+    _change(config, lambda context: accounts.remove_identity(context, name, language, reason=reason))
     print(f"Identity of {name} in {language} removed.")
 
 
@@ -150,17 +144,17 @@ def add_source(
     config: ConfigOption = None,
 ) -> None:
     """Record where a list comes from. Changing it requires a new approval."""
-    _change(
-        config,
-        name,
-        lambda store, account_id: store.reviews.add_source(account_id, list_name, origin, by=operator()),
-    )
+    from mta.admin.senders import accounts
+
+    _change(config, lambda context: accounts.add_list(context, name, list_name, origin))
     print(f"Origin of {list_name} recorded; it waits for `mta account source approve {name} {list_name}`.")
 
 
 def approve_source(name: AccountArgument, list_name: ListArgument, config: ConfigOption = None) -> None:
     """Approve where a list comes from."""
-    _change(config, name, lambda store, account_id: store.reviews.approve_source(account_id, list_name, by=operator()))
+    from mta.admin.senders import accounts
+
+    _change(config, lambda context: accounts.approve_list(context, name, list_name))
     print(f"Origin of {list_name} approved.")
 
 
@@ -216,23 +210,22 @@ def list_roles(name: AccountArgument, as_json: JsonOption = False, config: Confi
 def _change_roles(
     config: Path | None, name: str, *, add: Address | None = None, remove: Address | None = None, reason: str = ""
 ) -> None:
-    async def change(store: Store, account_id: int) -> None:
-        account = (await store.accounts.find(name)).account
+    from mta.admin.senders import accounts
+
+    async def change(context: AdminContext) -> None:
+        account = (await context.account(name)).account
         roles = {Address.parse(each).key: Address.parse(each) for each in account.role_exceptions}
         if remove and roles.pop(remove.key, None) is None:
             fail(f"{remove} is not among the role addresses of {name}")
         if add:
             roles[add.key] = add
-        await store.reviews.set_roles(account_id, roles.values(), by=operator(), reason=reason)
+        await accounts.set_role_exceptions(context, name, list(roles.values()), reason=reason)
 
-    _change(config, name, change)
+    _change(config, change)
 
 
-def _change(config: Path | None, name: str, change: Callable[[Store, int], Awaitable[object]]) -> None:
-    async def work(store: Store) -> None:
-        await change(store, (await store.accounts.find(name)).account.id)
-
-    with_store(load_settings(config), work)
+def _change(config: Path | None, change: Callable[[AdminContext], Awaitable[object]]) -> None:
+    with_admin(load_settings(config), change)
 
 
 def _details(config: Path | None, name: str) -> AccountDetails:

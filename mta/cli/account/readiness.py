@@ -7,29 +7,24 @@ Limitations: the configured resolvers are asked; other parts of the world may st
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from mta.cli.account import domains
-from mta.cli.context import load_profiles, load_settings, with_store
+from mta.cli.context import load_settings, with_admin
 from mta.cli.options import AccountArgument, ConfigOption, JsonOption
 from mta.cli.output import print_json
-from policy.accounts.account import AccountStatus, Stream
+from policy.accounts.account import AccountStatus
 from policy.accounts.sender_domain import is_fit
 
 if TYPE_CHECKING:
-    from config.schema import Settings
+    from mta.admin.context import AdminContext
     from mta.store.accounts.account_cache import AccountDetails
-    from mta.store.store import Store
     from policy.accounts.review import Lack
     from policy.accounts.sender_domain import CheckResult
-
-HasMarketing = Callable[[str], bool | None]  # by profile; None: there is no such profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +32,8 @@ class Readiness:
     """``domains``: what was just found of each."""
 
     details: AccountDetails
-    lacks: tuple[Lack, ...]
-    domains: dict[str, tuple[CheckResult, ...]] = field(default_factory=dict)
+    lacks: Sequence[Lack]
+    domains: Mapping[str, Sequence[CheckResult]] = field(default_factory=dict)
 
     @property
     def is_complete(self) -> bool:
@@ -52,8 +47,7 @@ def check(name: AccountArgument, as_json: JsonOption = False, config: ConfigOpti
 
     Exit status 1 if something is missing. A domain with all its records is verified by this.
     """
-    settings, marketing = load_settings(config), has_marketing(config)
-    ready = with_store(settings, lambda store: _look(settings, store, name, marketing))
+    ready = with_admin(load_settings(config), lambda context: _look(context, name))
     if as_json:
         print_json(_fields(ready))
     else:
@@ -62,48 +56,13 @@ def check(name: AccountArgument, as_json: JsonOption = False, config: ConfigOpti
         raise typer.Exit(1)
 
 
-def has_marketing(config: Path | None) -> HasMarketing:
-    """Return a function that says whether a profile allows marketing mail; None for a profile that does not exist."""
-    from policy.profile import UnknownProfile
+async def _look(context: AdminContext, name: str) -> Readiness:
+    """Return what an account lacks, after a look into the DNS, which may have verified domains."""
+    from mta.admin.senders import accounts, domains
 
-    profiles = load_profiles(config)
-
-    def has(profile: str) -> bool | None:
-        try:
-            return profiles.chain(profile, Stream.MARKETING) is not None
-        except UnknownProfile:
-            return None
-
-    return has
-
-
-async def recall(settings: Settings, store: Store, name: str, marketing: HasMarketing) -> Readiness:
-    """Return what the store knows of an account's readiness, without asking the DNS. Raises AccountError."""
-    from policy.accounts.review import lacks
-
-    details = await store.accounts.find(name)
-    found = lacks(
-        details.account,
-        may_submit=bool(details.networks) or any(login.revoked_at is None for login in details.credentials),
-        marketing=marketing(details.account.profile),
-        terms=settings.policy.terms.version,
-        sources=[source.name for source in details.sources],
-    )
-    return Readiness(details, found)
-
-
-async def _look(settings: Settings, store: Store, name: str, marketing: HasMarketing) -> Readiness:
-    """Return the same after a look into the DNS, which may have verified domains."""
-    from mta.delivery.mx import Resolver
-
-    details = await store.accounts.find(name)
-    ring, resolver = await domains.open_ring(settings, store), Resolver(settings)
-    found = await asyncio.gather(
-        *(domains.look_at(settings, store, resolver, ring, details.account.id, each) for each in details.domains)
-    )
-    state = await recall(settings, store, name, marketing)
-    by_domain = {each.domain: results for each, results in zip(details.domains, found, strict=True)}
-    return Readiness(state.details, state.lacks, by_domain)
+    found = await domains.verify_all(context, name)
+    lacks = await accounts.missing(context, name)
+    return Readiness(await context.account(name), lacks, found)
 
 
 def _print(ready: Readiness) -> None:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mta.cli.output import fail, moment, plain, print_details, print_json, print_lines, relative, span
+from mta.cli.output import fail, moment, plain, print_details, print_json, print_lines, relative
 from mta.mail.identity import format_id
+from mta.mail.spans import span
 from policy.reputation.complaint import EVIDENCE, CaseEventKind, CaseState
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from mta.cli.complaint.case_details import (
     read_evidence,
     story_fields,
 )
-from mta.cli.context import account_id, load_settings, require_account_id, with_store
+from mta.cli.context import account_id, load_settings, with_admin, with_store
 from mta.cli.mailing.lookup import find_mailing, ids_in_tokens
 from mta.cli.options import (
     AccountOption,
@@ -38,20 +38,18 @@ from mta.cli.options import (
     JsonLinesOption,
     JsonOption,
     group,
-    operator,
     parse_address,
     parse_message_id,
 )
 from mta.cli.output import Column, fail, output_file, print_json, print_table, relative, to_json
 from mta.mail.address import Address, AddressError
 from policy.languages import TextLanguage
-from policy.permission.consent import EVERY_TOPIC
-from policy.permission.suppression import Reason
 from policy.reputation.complaint import CaseState, Complaint, Source
 
 if TYPE_CHECKING:
     from bounce.abuse_mail import AbuseMail
     from config.schema import Settings
+    from mta.admin.context import AdminContext
     from mta.store.reputation.cases import CaseStory
     from mta.store.store import Store
     from policy.accounts.account import Account
@@ -225,6 +223,7 @@ def open_(
 ) -> None:
     """Open a case, or add a complaint to an open case about the same. A recipient who complains gets no more
     marketing mail of the account."""
+    from mta.admin import complaints
     from mta.service.composition import open_abuse_mail_reader
 
     settings, evidence = load_settings(config), read_evidence(file)
@@ -232,10 +231,10 @@ def open_(
     mail = open_abuse_mail_reader().read(evidence, datetime.now(UTC)) if file else None
     given = ComplaintSource(account, summary, mailing, recipient, mail)
 
-    async def work(store: Store) -> CaseStory:
-        about = await _mailing(settings, store, given)
+    async def work(context: AdminContext) -> CaseStory:
+        about = await _mailing(settings, context.store, given)
         if account:
-            owner = await require_account_id(store, account)
+            owner = (await context.account(account)).account.id
         elif about:
             owner = about.account_id
         else:
@@ -250,20 +249,14 @@ def open_(
             text,
             mailing=about.id if about else None,
             address=str(address) if address else None,
-            address_key=store.suppressions.key(address) if address else None,
             message_id=message_id,
             evidence=evidence,
             urgent=urgent,
-            by=by or operator(),
+            by=context.actor.name,
         )
-        case_id = await store.cases.open(complaint)
-        if address and source is Source.RECIPIENT:  # after the case, whose dossier tells the consents of before
-            await store.suppressions.add(
-                owner, address, Reason.COMPLAINT, detail=f"complaint C-{case_id}", topic=EVERY_TOPIC
-            )
-        return await store.cases.show(case_id)
+        return await complaints.story(context, await complaints.open_case(context, complaint))
 
-    print_case(with_store(settings, work), as_json=as_json)
+    print_case(with_admin(settings, work, by=by), as_json=as_json)
 
 
 async def _mailing(settings: Settings, store: Store, given: ComplaintSource) -> Mailing | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mta.cli.context import account_id, load_settings, with_store
+from mta.cli.context import load_settings, with_admin
 from mta.cli.options import (
     AccountOption,
     ByOption,
@@ -18,11 +18,11 @@ from mta.cli.options import (
     operator,
     require_text,
 )
-from mta.cli.output import Column, fail, minute, plain, print_json, print_table
+from mta.cli.output import Column, minute, plain, print_json, print_table
 
 if TYPE_CHECKING:
+    from mta.admin.context import AdminContext
     from mta.store.permission.address_lists import RecordedFinding
-    from mta.store.store import Store
 
 _COLUMNS = (Column("finding", whole=True), "account", "list", "found (UTC)", "state", "what")
 
@@ -36,10 +36,12 @@ def findings(
 ) -> None:
     """List what was found in imported lists: addresses that another account has too, role addresses, traps."""
 
-    async def work(store: Store) -> Sequence[RecordedFinding]:
-        return await store.address_lists.list(await account_id(store, account), every=every, limit=limit)
+    from mta.admin.desk import list_findings
 
-    found = with_store(load_settings(config), work)
+    async def work(context: AdminContext) -> Sequence[RecordedFinding]:
+        return await list_findings.list_all(context, account, dismissed=every, limit=limit)
+
+    found = with_admin(load_settings(config), work)
     if as_json:
         print_json([plain(each) for each in found])
         return
@@ -57,18 +59,11 @@ def dismiss_finding(
     config: ConfigOption = None,
 ) -> None:
     """Dismiss a finding after a look at the list. Mailings of the account no longer wait for it."""
-    from mta.store.permission.address_lists import ListFindingError
+    from mta.admin.desk import list_findings
 
-    reason, who = require_text(reason, "--reason"), by or operator()
-
-    async def work(store: Store) -> None:
-        try:
-            await store.address_lists.dismiss(number, by=who, reason=reason)
-        except ListFindingError as error:
-            fail(str(error))
-
-    with_store(load_settings(config), work)
-    print(f"Finding {number} dismissed by {who}: {reason}.")
+    reason = require_text(reason, "--reason")
+    with_admin(load_settings(config), lambda context: list_findings.dismiss(context, number, reason=reason), by=by)
+    print(f"Finding {number} dismissed by {by or operator()}: {reason}.")
 
 
 def state(finding: RecordedFinding) -> str:

@@ -8,7 +8,6 @@ Limitations: missing evidence does not keep a consent from being recorded; it ke
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,10 +16,9 @@ from zoneinfo import ZoneInfo
 import typer
 
 from mta.admin.files import consent_fields as fields
-from mta.admin.files import consent_records as records
-from mta.admin.files.consent_fields import COLUMNS, FieldError, ImportDefaults
+from mta.admin.files.consent_fields import COLUMNS, FieldError
 from mta.cli.consent import findings, import_file
-from mta.cli.context import account_id, load_settings, require_account_id, with_admin, with_store
+from mta.cli.context import load_settings, with_admin
 from mta.cli.options import (
     AccountOption,
     AddressArgument,
@@ -31,22 +29,16 @@ from mta.cli.options import (
     YesOption,
     confirm,
     group,
-    operator,
     parse_address,
 )
 from mta.cli.output import fail, output_file, print_json, progress
 from policy.languages import TextLanguage
 from policy.permission.consent import EVERY_TOPIC, Sign, parse_topic
-from policy.permission.ledger import Head
-from policy.permission.suppression import Reason
 
 if TYPE_CHECKING:
     from mta.admin.context import AdminContext
-    from mta.mail.address import Address
     from mta.store.permission.consents import ConsentsRecorded
-    from mta.store.permission.ledger import Verified
-    from mta.store.store import Store
-    from policy.permission.dossier import Dossier
+    from mta.store.permission.ledger import Given, Verified
 
 _FIELDS = "  \n".join(f"`{name}`: {text}" for name, text in COLUMNS.items())
 
@@ -82,14 +74,19 @@ def export(
     config: ConfigOption = None,
 ) -> None:
     """Write an account's consents as CSV or JSON lines, in a format that `import` reads."""
+    from mta.admin import consents
+
     settings = load_settings(config)
     with output_file(file) as opened:
 
-        async def work(store: Store) -> int:
-            pages = store.consents.export(await require_account_id(store, account))
-            return await records.write(opened, pages, as_json=as_json)
+        async def work(context: AdminContext) -> int:
+            owner, count = (await context.account(account)).account, 0
+            async for number, text in consents.export(context, owner.id, as_json=as_json):
+                opened.write(text)
+                count += number
+            return count
 
-        count = with_store(settings, work)
+        count = with_admin(settings, work)
     if file is not None:
         print(f"{count} consents written to {file}.")
 
@@ -102,24 +99,14 @@ def add(
     config: ConfigOption = None,
 ) -> None:
     """Record one consent."""
-    try:
-        given = fields.read({**_named(values), "address": address}, ImportDefaults(datetime.now(UTC)))
-    except FieldError as error:
-        fail(str(error), status=2)
-    from mta.admin.suppressions import require_liftable
-    from policy.permission.traps import TrapAddresses
+    from mta.admin import consents
 
-    settings = load_settings(config)
+    named = {**_named(values), "address": address}
 
-    async def work(context: AdminContext) -> ConsentsRecorded:
-        store = context.store
-        owner = await require_account_id(store, account)
-        if lift:
-            await require_liftable(context, owner, Reason.UNSUBSCRIBE)
-        traps = TrapAddresses.load(settings.policy.trap_addresses)
-        return await store.consents.record(owner, [given], by=operator(), lift=lift, traps=traps)
+    async def work(context: AdminContext) -> tuple[Given, ConsentsRecorded]:
+        return await consents.record(context, account, named, lift=lift)
 
-    recorded = with_admin(settings, work)
+    given, recorded = with_admin(load_settings(config), work)
     if not recorded.fresh:
         print(f"{given.address}: already recorded.")
         return
@@ -143,12 +130,13 @@ def show(
     config: ConfigOption = None,
 ) -> None:
     """Print the dossier of an address, as an abuse desk sends it. Exit status 1 if nothing is recorded."""
+    from mta.admin import consents
     from policy.local_format import LocalFormat
     from policy.permission import dossier
     from policy.permission.evidence import load_assessor
 
     parsed, settings = parse_address(address), load_settings(config)
-    found = with_store(settings, lambda store: dossiers(store, parsed, account))
+    found = with_admin(settings, lambda context: consents.dossiers(context, parsed, account))
     local = LocalFormat(language, ZoneInfo(settings.server.time_zone))
     writer = dossier.Writer(local, load_assessor(), settings.server.operator or settings.server.hostname)
     if as_json:
@@ -179,33 +167,25 @@ def revoke(
     config: ConfigOption = None,
 ) -> None:
     """Record that consent was withdrawn: mail about it stops at once, and what is queued is cancelled."""
-    from mta.store.queue.queue import QueueFilter
+    from mta.admin import consents
 
     parsed, about = parse_address(address), parse_topic(topic or EVERY_TOPIC)
     named = "all topics" if about == EVERY_TOPIC else f'topic "{about}"'
     settings = load_settings(config)
 
-    async def count(store: Store) -> int:
-        owner = await require_account_id(store, account)
-        queued = QueueFilter(account_id=owner, address=str(parsed), topic=None if about == EVERY_TOPIC else about)
-        return (await store.queue.bounce(queued, reason, dry_run=True)).recipients
-
-    async def work(store: Store) -> str:
-        owner = await require_account_id(store, account)
-        done = await store.consents.revoke(owner, parsed, about, reason=reason, by=operator())
+    async def work(context: AdminContext) -> str:
+        if dry_run:
+            count = await consents.concerned(context, account, parsed, about)
+            return f"{parsed}: consent for {named} would be revoked; up to {count} queued copies would be cancelled."
+        done = await consents.revoke(context, account, parsed, topic=about, reason=reason)
         return (
             f"{parsed}: consent revoked for {named} (ledger entry {done.entry}), address suppressed, "
             f"{done.pulled} queued copies cancelled."
         )
 
-    if dry_run:
-        print(
-            f"{parsed}: consent for {named} would be revoked; "
-            f"up to {with_store(settings, count)} queued copies would be cancelled."
-        )
-        return
-    confirm(f"Revoke the consent of {parsed} for {named}?", yes=yes)
-    print(with_store(settings, work, new=True))
+    if not dry_run:
+        confirm(f"Revoke the consent of {parsed} for {named}?", yes=yes)
+    print(with_admin(settings, work, new=not dry_run))
 
 
 def renew(
@@ -216,17 +196,18 @@ def renew(
     config: ConfigOption = None,
 ) -> None:
     """Record a contact, such as a purchase, that restarts the consent's expiry clock."""
+    from mta.admin import consents
+
     parsed = parse_address(address)
     try:
         when = fields.parse_time("at", at, None) if at else None
     except FieldError as error:
         fail(str(error), status=2)
 
-    async def work(store: Store) -> int:
-        owner = await require_account_id(store, account)
-        return await store.consents.renew(owner, parsed, Sign(kind.value), by=operator(), at=when)
+    async def work(context: AdminContext) -> int:
+        return await consents.renew(context, account, parsed, Sign(kind.value), when)
 
-    print(f"{parsed}: contact recorded as ledger entry {with_store(load_settings(config), work)}.")
+    print(f"{parsed}: contact recorded as ledger entry {with_admin(load_settings(config), work)}.")
 
 
 def verify(
@@ -239,8 +220,7 @@ def verify(
     """Check the chain of hashes from its beginning, and print its head to keep elsewhere. Exit status 1 if broken."""
     if head and not account:
         fail("--head needs --account", status=2)
-    noted = _head(head) if head else None
-    results = with_store(load_settings(config), lambda store: _verify(store, account, noted))
+    results = with_admin(load_settings(config), lambda context: _verify(context, account, head))
     for name, result in results.items():
         if not result.faults:
             here = f"{result.head.number}:{result.head.hash.hex()}"
@@ -251,48 +231,21 @@ def verify(
         raise typer.Exit(1)
 
 
-async def dossiers(store: Store, address: Address, account: str | None) -> list[Dossier]:
-    """Return what each account's ledger has about an address; of one account also if that is nothing."""
-    from policy.permission.dossier import Dossier
-
-    only, now = await account_id(store, account), datetime.now(UTC)
-    known = {each.account_id: each for each in await store.consents.of(address)}
-    suppressions = [each.suppression for each in await store.suppressions.of(address)]
-    found = []
-    for details in await store.accounts.list():
-        number = details.account.id
-        consents = known.get(number)
-        if (consents is not None) if only is None else number == only:
-            found.append(
-                Dossier(
-                    str(address),
-                    details.account,
-                    now,
-                    consents.proofs if consents else (),
-                    consents.consents if consents else (),
-                    tuple(each for each in suppressions if each.account_id in (None, number)),
-                )
-            )
-    return found
-
-
-async def _verify(store: Store, account: str | None, noted: Head | None) -> dict[str, Verified]:
+async def _verify(context: AdminContext, account: str | None, head: str | None) -> dict[str, Verified]:
     """Return what each account's chain comes to, by the account's name."""
-    from mta.store.permission.ledger import Verified
+    from mta.admin import consents
 
-    only = await account_id(store, account)
+    noted, only = consents.parse_head(head) if head else None, await context.account_filter(account)
     results: dict[str, Verified] = {}
-    for each in await store.accounts.list():
-        number = each.account.id
+    for number, name in sorted((await context.account_names()).items()):
         if only not in (None, number):
             continue
-        with progress(each.account.name, (await store.consents.head(number)).number) as done:
-            async for step in store.consents.verify(number, noted):
-                match step:
-                    case int():
-                        done(step)
-                    case Verified():
-                        results[each.account.name] = step
+        with progress(name, (await context.store.consents.head(number)).number) as done:
+            async for step in consents.verify(context, number, noted):
+                if isinstance(step, int):
+                    done(step)
+                else:
+                    results[name] = step
     return results
 
 
@@ -303,15 +256,4 @@ def _named(pairs: Sequence[str]) -> Mapping[str, str]:
         if not equals or name not in COLUMNS or name == "address":
             fail(f"{pair[:60]!r} is not NAME=VALUE with one of: {', '.join(COLUMNS)}", status=2)
         found[name] = value
-    return found
-
-
-def _head(text: str) -> Head:
-    number, _, digest = text.partition(":")
-    try:
-        found = Head(int(number), bytes.fromhex(digest))
-    except ValueError:
-        found = None
-    if found is None or len(found.hash) != 32:
-        fail(f"{text[:80]!r} is not a head: 12:0f3a... with 64 hexadecimal digits", status=2)
     return found

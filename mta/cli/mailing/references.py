@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mta.cli.context import load_settings, with_store
+from mta.cli.context import load_settings, with_admin, with_store
 from mta.cli.mailing.lookup import MailingAccountOption, MailingArgument, find_mailing
 from mta.cli.mailing.mailing_details import reference_fields, reference_line
 from mta.cli.options import (
@@ -100,7 +100,9 @@ def remove(
     config: ConfigOption = None,
 ) -> None:
     """Withdraw a confirmed message: others like it are held or rejected from now on."""
-    settings, who, reason = load_settings(config), by or operator(), require_text(reason, "--reason")
+    from mta.admin import mailings
+
+    settings, reason = load_settings(config), require_text(reason, "--reason")
 
     async def look(store: Store) -> Mailing:
         mailing = await find_mailing(settings, store, which, account)
@@ -114,5 +116,5 @@ def remove(
         print(f"{told} would be removed.".capitalize())
         return
     confirm(f"Remove {told}?", yes=yes)
-    with_store(settings, lambda store: store.mailings.remove_reference(mailing.id, number, by=who, why=reason))
-    print(f'Reference {number} of mailing "{mailing.name}" removed by {who}.')
+    with_admin(settings, lambda context: mailings.remove_reference(context, mailing.id, number, reason=reason), by=by)
+    print(f'Reference {number} of mailing "{mailing.name}" removed by {by or operator()}.')

@@ -7,7 +7,7 @@ is made.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -103,12 +103,12 @@ def _command(change: QueueCommand) -> Callable[..., None]:
         settings = load_settings(config)
 
         async def make(context: AdminContext, *, count: bool) -> QueueChanged:
-            filters = await selection.filters(context.store)
+            which, ids = await selection.chosen(context.store)
             return await queue.change(
                 context,
                 QueueAction(change.name),
-                replace(filters[0], message_id=None),
-                ids=[each.message_id for each in filters if each.message_id],
+                which,
+                ids=ids,
                 everything=everything,
                 reason=reason,
                 dry_run=count,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,7 @@ import typer
 from mta.admin.backoffs import DELAYS
 from mta.cli.context import load_settings, with_store
 from mta.cli.options import AccountOption, ConfigOption, JsonOption, parse_message_id
-from mta.cli.output import Column, fail, moment, print_details, print_json, print_lines, print_table, relative, span
+from mta.cli.output import Column, fail, moment, print_details, print_json, print_lines, print_table, relative
 from mta.cli.queue import changes
 from mta.cli.queue.reroute import reroute
 from mta.cli.queue.selection import (
@@ -31,6 +32,7 @@ from mta.cli.queue.selection import (
     TopicOption,
 )
 from mta.mail.identity import LENGTH, format_id
+from mta.mail.spans import span
 from mta.observe.labels import QueueState
 from mta.store.queue.queue import By
 
@@ -124,7 +126,8 @@ def list_(
     )
 
     async def work(store: Store) -> list[QueueEntry]:
-        filters = await selection.filters(store)
+        which, messages = await selection.chosen(store)
+        filters = [replace(which, message_id=each) for each in messages] or [which]
         found = [entry for each in filters for entry in await store.queue.list(each, limit=limit)]
         return found[:limit]
 

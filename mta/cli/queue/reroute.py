@@ -5,12 +5,11 @@ A pool is for mail that comes later, too: it is a shaping action. A time is for 
 
 from __future__ import annotations
 
-from dataclasses import astuple
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mta.cli.context import load_settings, with_store
+from mta.cli.context import load_settings, with_admin
 from mta.cli.options import (
     AccountOption,
     ConfigOption,
@@ -18,7 +17,6 @@ from mta.cli.options import (
     ReasonOption,
     YesOption,
     confirm,
-    operator,
     require_text,
 )
 from mta.cli.output import fail, moment
@@ -34,18 +32,16 @@ from mta.cli.queue.selection import (
     StreamOption,
     TopicOption,
 )
-from mta.cli.shaping.scope import ForOption, ScopeWords, SiteOption, UntilOption, parse_moment, queued, seconds_until
-from mta.mail.shaping_action import Effect, NewAction
+from mta.cli.shaping.scope import ForOption, ScopeWords, SiteOption, UntilOption, parse_moment, queued, span_until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from datetime import timedelta
 
     from config.schema import Settings
-    from mta.store.store import Store
+    from mta.admin.context import AdminContext
 
-    Work = Callable[[Store, bool], Awaitable[str]]  # with whether it only counts; returns what to print
-
-NAME = "reroute"
+    Work = Callable[[AdminContext, bool], Awaitable[str]]  # with whether it only counts; returns what to print
 
 
 def reroute(
@@ -86,53 +82,47 @@ def reroute(
                 status=2,
             )
         words = ScopeWords(None, site, destination, account, mailing, stream)
-        work = _to_pool(settings, words, pool, seconds_until(until, span), reason)
+        work = _to_pool(settings, words, pool, span_until(until, span), reason)
     else:
         if site or until or span:
             fail("--site, --until and --for go with --pool", status=2)
         selection = QueueSelection(
             ids or (), destination, account, stream, topic, mailing, sender, recipient, None, older_than, reply, None
         )
-        work = _to_time(selection, at or "")
+        work = _to_time(selection, at or "", reason)
     if not dry_run:
-        confirm(with_store(settings, lambda store: work(store, True)) + " Continue?", yes=yes)
-    print(with_store(settings, lambda store: work(store, dry_run)))
+        confirm(with_admin(settings, lambda context: work(context, True)) + " Continue?", yes=yes)
+    print(with_admin(settings, lambda context: work(context, dry_run)))
 
 
-def _to_pool(settings: Settings, words: ScopeWords, pool: str, seconds: float, reason: str) -> Work:
+def _to_pool(settings: Settings, words: ScopeWords, pool: str, span: timedelta, reason: str) -> Work:
+    from mta.admin import shaping
     from mta.delivery.egress.pools import SourcePools
 
     names = SourcePools(settings.egress).names
     if pool not in names:
         fail(f"there is no pool {pool!r}; there are {', '.join(names)}", status=2)
 
-    async def work(store: Store, count: bool) -> str:
-        scope = await words.scope(settings, store)
-        concerned = f"{await queued(settings, store, scope)} queued recipients are concerned"
+    async def work(context: AdminContext, count: bool) -> str:
+        scope = await words.scope(settings, context.store)
+        concerned = f"{await queued(settings, context.store, scope)} queued recipients are concerned"
         if count:
             return f"Mail in {scope} would leave from pool {pool}; {concerned}."
-        new = NewAction(NAME, scope, Effect.POOL, reason, operator(), seconds, pool=pool)
-        action = await store.shaping_actions.begin(new)
-        if action is None:
-            fail(f"{scope} is rerouted already; see mta shaping actions list")
+        action = await shaping.reroute(context, scope, pool, span=span, reason=reason)
         end = moment(action.expires_at)
         return f"Action {action.id}: mail in {scope} leaves from pool {pool} until {end} UTC; {concerned}."
 
     return work
 
 
-def _to_time(selection: QueueSelection, at: str) -> Work:
+def _to_time(selection: QueueSelection, at: str, reason: str) -> Work:
+    from mta.admin import queue
+
     when = parse_moment(at, "--at")
 
-    async def work(store: Store, count: bool) -> str:
-        from mta.store.queue.holds import QueueChange
-        from mta.store.queue.queue import QueueFilter
-
-        filters = await selection.filters(store)
-        if filters == [QueueFilter()]:
-            fail("no recipients selected: give an ID, --destination, --account, ...", status=2)
-        parts = [await store.queue.put_off(each, when, dry_run=count) for each in filters]
-        changed = QueueChange(*(sum(column) for column in zip(*map(astuple, parts), strict=True)))
+    async def work(context: AdminContext, count: bool) -> str:
+        which, ids = await selection.chosen(context.store)
+        changed = await queue.put_off(context, which, when, ids=ids, reason=reason, dry_run=count)
         text = f"{changed.recipients} recipients {'would be ' if count else ''}put off to {moment(when)} UTC."
         return text + (f" {changed.leased} are leased, and stay as they are." if changed.leased else "")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +16,7 @@ from mta.mail.message import Stream
 from mta.observe.labels import QueueState
 
 if TYPE_CHECKING:
+    from mta.mail.identity import MessageId
     from mta.store.queue.queue import QueueFilter
     from mta.store.store import Store
 
@@ -51,8 +52,8 @@ class QueueSelection:
     reply: str | None
     held_by: HoldSource | None
 
-    async def filters(self, store: Store) -> list[QueueFilter]:
-        """Return a filter for each message named, else one; exit status 2 for a value that cannot be read."""
+    async def chosen(self, store: Store) -> tuple[QueueFilter, list[MessageId]]:
+        """Return the filter, and the messages named; exit status 2 for a value that cannot be read."""
         from mta.store.queue.queue import QueueFilter
 
         ids = [parse_message_id(text) for text in self.ids]
@@ -69,7 +70,7 @@ class QueueSelection:
             before=_before(self.older_than),
             held_by=self.held_by,
         )
-        return [replace(common, message_id=each) for each in ids] or [common]
+        return common, ids
 
 
 def _before(older_than: str | None) -> datetime | None:

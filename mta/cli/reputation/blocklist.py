@@ -1,39 +1,18 @@
-"""``mta blocklist``: what blocklists say about our addresses and sender domains.
-
-Invariants: nothing that the service knows is changed. A list is asked only after it has passed its own test entries.
-"""
+"""``mta blocklist``: what blocklists say about our addresses and sender domains."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, assert_never
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mta.cli.context import load_settings, with_store
+from mta.cli.context import load_settings, with_admin
 from mta.cli.options import ConfigOption, JsonOption, LimitOption, group
 from mta.cli.output import Column, moment, print_json, print_table
 
 if TYPE_CHECKING:
     from config.schema import Settings
     from mta.store.reputation.blocklist_listings import Listing
-    from mta.store.store import Store
-
-
-@dataclass(frozen=True, slots=True)
-class BlocklistCheck:
-    """One answer of a list. ``subject`` empty: whether the list passed its own test entries."""
-
-    list: str
-    subject: str
-    said: str
-    words: str
-
-    @property
-    def is_bad(self) -> bool:
-        return self.said in ("listed", "ignored")
 
 
 def register(app: typer.Typer) -> None:
@@ -50,8 +29,10 @@ def list_(
     config: ConfigOption = None,
 ) -> None:
     """List what the running service has found, the newest first."""
+    from mta.admin.desk import blocklists
+
     settings = load_settings(config)
-    found = with_store(settings, lambda store: store.blocklist_listings.find(ended=every, limit=limit))
+    found = with_admin(settings, lambda context: blocklists.listings(context, ended=every, limit=limit))
     if as_json:
         print_json(found)
         return
@@ -80,8 +61,9 @@ def check(
     config: ConfigOption = None,
 ) -> None:
     """Ask all configured lists now. Exit status 1 if anything is listed, or a list fails its own test entries."""
-    settings = load_settings(config)
-    checks = with_store(settings, lambda store: _check(settings, store, subject or []))
+    from mta.admin.desk import blocklists
+
+    checks = with_admin(load_settings(config), lambda context: blocklists.check(context, subject or []))
     if as_json:
         print_json(checks)
     else:
@@ -90,43 +72,6 @@ def check(
         print_table(("list", Column("subject", whole=True), "result", "details"), rows, empty=empty)
     if any(each.is_bad for each in checks):
         raise typer.Exit(1)
-
-
-async def _check(settings: Settings, store: Store, wanted: Sequence[str]) -> list[BlocklistCheck]:
-    """Ask all lists about ``wanted``, or about everything that is watched."""
-    from mta.delivery.blocklist_query import ask, examine, reason
-    from mta.delivery.mx import Resolver
-    from mta.service.jobs.blocklists import PAUSE, subjects
-    from policy.reputation.blocklist import Believed, Clear, Ignored, ListedAnswer, Unanswered, fits
-
-    resolver = Resolver(settings)
-    domains = await store.blocklist_listings.domains()
-    found: list[BlocklistCheck] = []
-    for blocklist in settings.blocklists.lists:
-        trust, _ = await examine(resolver, blocklist)
-        match trust:
-            case Believed():
-                found.append(BlocklistCheck(blocklist.name, "", "believed", "passes its own test entries"))
-            case Ignored(why) | Unanswered(why):
-                said = "ignored" if isinstance(trust, Ignored) else "no answer"
-                found.append(BlocklistCheck(blocklist.name, "", said, why))
-                continue
-            case _:
-                assert_never(trust)
-        about = [each for each in wanted if fits(each, blocklist)] if wanted else subjects(settings, blocklist, domains)
-        for subject in about:
-            said, words = "clear", ""
-            match (await ask(resolver, blocklist, subject)).said:
-                case Clear():
-                    pass
-                case Unanswered(why):
-                    said, words = "no answer", why
-                case ListedAnswer() as listed:
-                    text = await reason(resolver, blocklist, subject)
-                    said, words = "listed", f"{listed.words}: {text}" if text else listed.words
-            found.append(BlocklistCheck(blocklist.name, subject, said, words))
-            await asyncio.sleep(PAUSE)
-    return found
 
 
 def _state(listing: Listing) -> str:

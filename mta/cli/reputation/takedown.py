@@ -5,13 +5,12 @@ Invariants: each one has a reason and a name, and stays on record when it is rem
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mta.cli.context import load_settings, with_store
+from mta.cli.context import load_settings, with_admin
 from mta.cli.options import (
     ByOption,
     ConfigOption,
@@ -22,13 +21,11 @@ from mta.cli.options import (
     YesOption,
     confirm,
     group,
-    operator,
     require_text,
 )
 from mta.cli.output import Column, fail, moment, plain, print_json, print_table
 
 if TYPE_CHECKING:
-    from mta.store.store import Store
     from policy.reputation.takedown import Takedown
     from policy.text.link_targets import LinkTarget
 
@@ -64,9 +61,9 @@ def add(
     if dry_run:
         print(f"{len(targets)} would be taken down.")
         return
-    added = with_store(
-        load_settings(config), lambda store: store.takedowns.add(targets, reason=reason, by=by or operator())
-    )
+    from mta.admin.desk import takedowns
+
+    added = with_admin(load_settings(config), lambda context: takedowns.add(context, targets, reason=reason), by=by)
     print(f"{added} taken down; {len(targets) - added} were already.")
 
 
@@ -77,11 +74,9 @@ def list_(
     config: ConfigOption = None,
 ) -> None:
     """List what was taken down, the newest first."""
+    from mta.admin.desk import takedowns
 
-    async def work(store: Store) -> Sequence[Takedown]:
-        return await store.takedowns.list(removed=every, limit=limit)
-
-    found = with_store(load_settings(config), work)
+    found = with_admin(load_settings(config), lambda context: takedowns.list_all(context, removed=every, limit=limit))
     if as_json:
         print_json([_fields(each) for each in found])
         return
@@ -108,11 +103,9 @@ def remove(
         print(f"{target} would be allowed again.")
         return
     confirm(f"Allow links to {target} again?", yes=yes)
-    removed = with_store(
-        load_settings(config), lambda store: store.takedowns.remove(target, reason=reason, by=by or operator())
-    )
-    if not removed:
-        fail(f"{target} was not taken down (mta takedown list)")
+    from mta.admin.desk import takedowns
+
+    with_admin(load_settings(config), lambda context: takedowns.remove(context, target, reason=reason), by=by)
     print(f"{target} is allowed again.")
 
 

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mta.cli.context import load_settings, with_store
-from mta.cli.options import ByOption, ConfigOption, JsonLinesOption, group, operator, parse_span
+from mta.cli.context import load_settings, with_admin, with_store
+from mta.cli.options import ByOption, ConfigOption, JsonLinesOption, group, parse_span
 from mta.cli.output import fail, to_json
 from mta.observe.account_events import fields, line
 
 if TYPE_CHECKING:
+    from mta.admin.context import AdminContext
     from mta.observe.account_events import AccountEvent
     from mta.store.store import Store
 
@@ -61,14 +62,14 @@ def replay(
 ) -> None:
     """Send a webhook everything from an event on again, with the same ids."""
 
-    async def work(store: Store) -> str:
-        known = await store.webhooks.find(webhook)
-        after = min(await _place(store, known.account_id, start), known.cursor)
-        await store.webhooks.replay(webhook, after, by=by or operator())
-        waiting = (await store.webhooks.find(webhook)).waiting
-        return f"Webhook {webhook} rewound to event {after}; {waiting} events waiting."
+    from mta.admin import webhooks
 
-    print(with_store(load_settings(config), work))
+    async def work(context: AdminContext) -> str:
+        known = await webhooks.find(context, webhook)
+        rewound = await webhooks.replay(context, webhook, await _place(context.store, known.account_id, start))
+        return f"Webhook {webhook} rewound to event {rewound.cursor}; {rewound.waiting} events waiting."
+
+    print(with_admin(load_settings(config), work, by=by))
 
 
 async def show(

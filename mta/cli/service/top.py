@@ -27,8 +27,9 @@ from rich.table import Table
 from config.schema import Settings
 from mta.cli.context import load_settings, with_store
 from mta.cli.options import ConfigOption
-from mta.cli.output import fail, on_terminal, relative, size, span
+from mta.cli.output import fail, on_terminal, relative, size
 from mta.mail.identity import format_id
+from mta.mail.spans import span
 from mta.observe.exposition import Totals, totals
 from mta.observe.labels import QueueState
 from mta.store.journal.events import Event

@@ -19,7 +19,8 @@ from mta.cli.options import (
     group,
     require_span,
 )
-from mta.cli.output import Column, minute, print_json, print_table, span
+from mta.cli.output import Column, minute, print_json, print_table
+from mta.mail.spans import span
 
 if TYPE_CHECKING:
     from config.schema import Settings

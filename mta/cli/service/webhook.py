@@ -8,13 +8,12 @@ kind that never happens is accepted.
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mta.cli.context import account_id, load_settings, with_admin, with_store
+from mta.cli.context import load_settings, with_admin
 from mta.cli.options import (
     AccountArgument,
     AccountOption,
@@ -28,12 +27,10 @@ from mta.cli.options import (
     group,
 )
 from mta.cli.output import Column, fail, moment, plain, print_details, print_json, print_table, relative
-from mta.observe.account_events import AccountEvent
 
 if TYPE_CHECKING:
     from mta.admin.context import AdminContext
     from mta.store.journal.webhooks import WebhookDetails
-    from mta.store.store import Store
 
 NumberArgument = Annotated[int, typer.Argument(metavar="NUMBER", min=1, help="Number of the webhook, see `list`.")]
 
@@ -79,11 +76,9 @@ def add(
 
 def list_(account: AccountOption = None, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """List webhooks, with what waits for each."""
+    from mta.admin import webhooks
 
-    async def work(store: Store) -> list[WebhookDetails]:
-        return list(await store.webhooks.list(await account_id(store, account)))
-
-    found = with_store(load_settings(config), work)
+    found = with_admin(load_settings(config), lambda context: webhooks.list_all(context, account))
     if as_json:
         print_json([_fields(each) for each in found])
         return
@@ -104,7 +99,9 @@ def list_(account: AccountOption = None, as_json: JsonOption = False, config: Co
 
 def show(number: NumberArgument, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Show how far a webhook has come, and its last error."""
-    found = with_store(load_settings(config), lambda store: store.webhooks.find(number))
+    from mta.admin import webhooks
+
+    found = with_admin(load_settings(config), lambda context: webhooks.find(context, number))
     if as_json:
         print_json(_fields(found))
         return
@@ -127,20 +124,9 @@ def show(number: NumberArgument, as_json: JsonOption = False, config: ConfigOpti
 
 def send_test(number: NumberArgument, config: ConfigOption = None) -> None:
     """Send one signed event of kind `test` now. Exit status 1 if it is not accepted."""
-    from mta.web.webhook_sender import WebhookClient, batch
+    from mta.admin import webhooks
 
-    settings = load_settings(config)
-    event = AccountEvent(0, datetime.fromtimestamp(int(time.time()), UTC), "test")
-
-    async def work(store: Store) -> str | None:
-        turn = await store.webhooks.turn(number)
-        client = WebhookClient(settings.web.webhooks.timeout, allow_private=settings.testing.private_webhooks)
-        try:
-            return await client.send(turn, batch(turn.account, [event]).body)
-        finally:
-            await client.close()
-
-    if problem := with_store(settings, work):
+    if problem := with_admin(load_settings(config), lambda context: webhooks.send_test(context, number)):
         fail(f"webhook {number} did not accept it: {problem}")
     print(f"Webhook {number} accepted the event.")
 
@@ -184,7 +170,7 @@ def remove(
 
     settings = load_settings(config)
     if dry_run:
-        found = with_store(settings, lambda store: store.webhooks.find(number))
+        found = with_admin(settings, lambda context: webhooks.find(context, number))
         print(f"Webhook {number} ({found.url}) would be removed; events lost to it: {_waiting(found)}.")
         return
     confirm(f"Remove webhook {number}?", yes=yes)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mta.cli.context import account_names, load_settings, with_store
+from mta.cli.context import load_settings, with_admin
 from mta.cli.options import (
     ByOption,
     ConfigOption,
@@ -18,14 +18,14 @@ from mta.cli.options import (
     ReasonOption,
     YesOption,
     confirm,
-    operator,
     require_text,
 )
 from mta.cli.output import Column, moment, plain, print_details, print_json, print_table
 
 if TYPE_CHECKING:
+    from mta.admin.context import AdminContext
+    from mta.admin.shaping import ActionDetails
     from mta.mail.shaping_action import ShapingAction
-    from mta.store.store import Store
 
 ActionArgument = Annotated[
     str, typer.Argument(metavar="ACTION", help="Its number, or the name of a rule: all its actions in force.")
@@ -50,10 +50,12 @@ def list_(
 ) -> None:
     """List the actions in force, the newest first."""
 
-    async def work(store: Store) -> tuple[Sequence[ShapingAction], Mapping[int, str]]:
-        return await store.shaping_actions.list(ended=every, limit=limit), await account_names(store)
+    from mta.admin import shaping
 
-    found, names = with_store(load_settings(config), work)
+    async def work(context: AdminContext) -> tuple[Sequence[ShapingAction], Mapping[int, str]]:
+        return await shaping.list_actions(context, ended=every, limit=limit), await context.account_names()
+
+    found, names = with_admin(load_settings(config), work)
     if as_json:
         print_json([fields(each, names) for each in found])
         return
@@ -68,15 +70,16 @@ def list_(
 def show(action: ActionArgument, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Show an action: what it does to which mail, why, and how many queued recipients wait for it."""
 
-    async def work(store: Store) -> tuple[list[tuple[ShapingAction, int]], Mapping[int, str]]:
-        found = await store.shaping_actions.find(action)
-        return [(each, await store.shaping_actions.waiting(each)) for each in found], await account_names(store)
+    from mta.admin import shaping
 
-    found, names = with_store(load_settings(config), work)
+    async def work(context: AdminContext) -> tuple[Sequence[ActionDetails], Mapping[int, str]]:
+        return await shaping.find(context, action), await context.account_names()
+
+    found, names = with_admin(load_settings(config), work)
     if as_json:
-        print_json([fields(each, names) | {"waiting": waiting} for each, waiting in found])
+        print_json([fields(each.action, names) | {"waiting": each.waiting} for each in found])
         return
-    for each, waiting in found:
+    for each, waiting in ((details.action, details.waiting) for details in found):
         ended = None
         if each.cancelled_at is not None:
             ended = f"{moment(each.cancelled_at)} UTC by {each.cancelled_by}: {each.cancel_reason}"
@@ -104,21 +107,21 @@ def cancel(
     config: ConfigOption = None,
 ) -> None:
     """End actions before their time; mail that waits for them is due at once."""
-    reason, who, settings = require_text(reason, "--reason"), by or operator(), load_settings(config)
+    from mta.admin import shaping
 
-    async def count(store: Store) -> str:
-        found = await store.shaping_actions.find(action)
-        waiting = [await store.shaping_actions.waiting(each) for each in found]
-        return f"{_count(found)} would be cancelled; {sum(waiting)} recipients wait for them."
+    reason, settings = require_text(reason, "--reason"), load_settings(config)
 
-    async def work(store: Store) -> str:
-        found = await store.shaping_actions.find(action)
-        cancelled = await store.shaping_actions.cancel(found, by=who, reason=reason)
-        return f"{_count(cancelled.actions)} cancelled by {who}; {cancelled.due} recipients due now."
+    async def work(context: AdminContext) -> str:
+        found = await shaping.find(context, action)
+        if dry_run:
+            waiting = sum(each.waiting for each in found)
+            return f"{_count(found)} would be cancelled; {waiting} recipients wait for them."
+        done = await shaping.cancel(context, found, reason=reason)
+        return f"{_count(found)} cancelled by {context.actor.name}; {done.due} recipients due now."
 
     if not dry_run:
         confirm(f"Cancel action {action}?", yes=yes)
-    print(with_store(settings, count if dry_run else work))
+    print(with_admin(settings, work, by=by))
 
 
 def effect_of(action: ShapingAction) -> str:
@@ -151,5 +154,5 @@ def _end(action: ShapingAction) -> str:
     return moment(action.expires_at)
 
 
-def _count(actions: Sequence[ShapingAction]) -> str:
-    return f"Action {actions[0].id}" if len(actions) == 1 else f"{len(actions)} actions"
+def _count(actions: Sequence[ActionDetails]) -> str:
+    return f"Action {actions[0].action.id}" if len(actions) == 1 else f"{len(actions)} actions"

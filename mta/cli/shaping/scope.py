@@ -83,14 +83,14 @@ async def queued(settings: Settings, store: Store, scope: ActionScope) -> int:
     return sum(group.recipients for group in groups if sites.get(group.key) == scope.site)
 
 
-def seconds_until(until: str | None, span: str | None) -> float:
+def span_until(until: str | None, span: str | None) -> timedelta:
     """Return how long --until or --for means; exit status 2 unless it is one of them, and at most 30 days."""
     if (until is None) == (span is None):
         fail("say how long: --until TIME or --for DURATION", status=2)
     left = parse_moment(until, "--until") - datetime.now(UTC) if until else require_span(span or "", "--for")
     if not timedelta(0) < left <= LONGEST:
         fail("the end must lie in the future, at most 30 days from now", status=2)
-    return left.total_seconds()
+    return left
 
 
 def parse_moment(text: str, option: str) -> datetime:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from mta.cli.context import open_store
 from mta.cli.options import find_config, parse_domain
-from mta.cli.output import fail, moment, plain, relative, span
+from mta.cli.output import fail, moment, plain, relative
 from mta.cli.shaping.actions import effect_of, fields, scope_of
+from mta.mail.spans import span
 
 if TYPE_CHECKING:
     from config.schema import Settings, TenantShaping

@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import platform
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mta.cli.context import load_settings, with_store
+from mta.cli.context import load_settings, with_admin
 from mta.cli.options import ConfigOption, JsonOption
-from mta.cli.output import fail, print_json, print_lines, relative
+from mta.cli.output import errors_reported, print_json, print_lines, relative
 from mta.cli.shaping.scope import SourceOption
 from mta.mail.source_fault import SourceFaultKind
 
 if TYPE_CHECKING:
     from config.schema import Settings
-    from mta.delivery.egress.sources import EgressSource
+    from mta.admin.service.egress_sources import CheckedSource
     from mta.store.reputation.source_checks import SourceCheck
 
 NowOption = Annotated[
     bool, typer.Option("--check", help="Check now, from this machine, and change nothing; needs no running service.")
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class _Shown:
-    """A source, the pools that it is in, and its last check on each machine."""
-
-    source: EgressSource
-    pools: Sequence[str]
-    checks: Sequence[SourceCheck]
 
 
 def sources(
@@ -44,22 +33,15 @@ def sources(
 ) -> None:
     """Show each source, what the last check found wrong with it, and how to fix that. Exit status 1 if there is
     anything."""
-    from mta.delivery.egress.pools import SourcePools
+    from mta.admin.service import egress_sources
 
     settings = load_settings(config)
-    pools = SourcePools(settings.egress)
-    found = [each for each in pools.sources if source in (None, each.name)]
-    if not found:
-        fail(f"there is no source {source!r}; there are {', '.join(each.name for each in pools.sources)}", status=2)
     if now:
-        checks = asyncio.run(_check(settings, found))
+        with errors_reported():
+            found = egress_sources.named(settings, source)
+        shown = egress_sources.with_checks(settings, found, asyncio.run(egress_sources.check_now(settings, found)))
     else:
-        checks = with_store(settings, lambda store: store.source_checks.list())
-    shown = [
-        _Shown(each, sorted(pools.of_source(each.name)),
-               [check for check in checks if (check.source, check.address) == (each.name, each.address)])
-        for each in found
-    ]  # fmt: skip
+        shown = with_admin(settings, lambda context: egress_sources.list_all(context, source))
     if as_json:
         print_json([_fields(each) for each in shown])
     else:
@@ -68,24 +50,7 @@ def sources(
         raise typer.Exit(1)
 
 
-async def _check(settings: Settings, found: Sequence[EgressSource]) -> Sequence[SourceCheck]:
-    """Look everything up now."""
-    from mta.delivery.egress.source_checks import judge
-    from mta.delivery.egress.source_lookup import look_up
-    from mta.delivery.mx import Resolver
-    from mta.store.reputation.source_checks import SourceCheck
-
-    resolver, host, checked_at = Resolver(settings), platform.node(), datetime.now(UTC)
-    named = [each for each in found if each.address is not None]
-    facts = await asyncio.gather(*(look_up(settings, resolver, each) for each in named))
-    findings = [judge(each) for each in facts]
-    return [
-        SourceCheck(host, each.name, each.address or "", finding.faults, finding.unknown, checked_at)
-        for each, finding in zip(named, findings, strict=True)
-    ]
-
-
-def _lines(settings: Settings, shown: _Shown) -> Iterator[tuple[str, str]]:
+def _lines(settings: Settings, shown: CheckedSource) -> Iterator[tuple[str, str]]:
     source = shown.source
     if source.address is None:
         yield "No sources are configured: the system chooses the address, and nothing is checked.", ""
@@ -117,7 +82,7 @@ def _check_lines(check: SourceCheck) -> Iterator[tuple[str, str]]:
         yield f"  {about} (on {check.host}, checked {when})", "dim"
 
 
-def _fields(shown: _Shown) -> dict[str, Any]:
+def _fields(shown: CheckedSource) -> dict[str, Any]:
     source = shown.source
     return {
         "name": source.name,

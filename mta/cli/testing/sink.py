@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mta.cli.options import parse_endpoint, parse_span
-from mta.cli.output import fail, print_json_line, size, span
+from mta.cli.output import fail, print_json_line, size
+from mta.mail.spans import span
 
 if TYPE_CHECKING:
     import ssl

@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
 from config.schema import Blocklist, Settings
+from mta.admin.desk.blocklists import PAUSE, subjects
 from mta.delivery.blocklist_query import ask, examine, reason
 from mta.delivery.mx import Resolver
 from mta.observe.log import get_logger
@@ -33,21 +34,12 @@ from policy.reputation.blocklist import (
     Said,
     Trust,
     Unanswered,
-    fits,
     move,
 )
 
 log = get_logger()
 
-PAUSE = 0.2  # seconds between two queries to the same list
-
 Key = tuple[str, str]  # list, subject
-
-
-def subjects(settings: Settings, blocklist: Blocklist, domains: Sequence[str]) -> list[str]:
-    """Return the addresses and domains that the list is queried for."""
-    ours = (*(source.address for source in settings.egress.sources), *domains, *settings.blocklists.also)
-    return [subject for subject in dict.fromkeys(ours) if fits(subject, blocklist)]
 
 
 class BlocklistWatch:

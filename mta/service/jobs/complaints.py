@@ -15,7 +15,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from config.schema import Settings
-from mta.admin.complaint_notifier import ComplaintNotifier
+from mta.admin.desk.complaint_notifier import ComplaintNotifier
 from mta.observe.log import get_logger
 from mta.service.config_validation import validate_profiles
 from mta.store.store import Store

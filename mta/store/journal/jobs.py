@@ -17,7 +17,7 @@ from mta.store.postgres.database import Database
 _COLUMNS = """
 j.id, j.kind, j.account_id, a.name as account, j.state, j.created_by, j.created_at, j.changed_at, j.finished_at,
 j.result, j.errors"""
-_FROM = "from job j join account a on a.id = j.account_id"
+_FROM = "from job j left join account a on a.id = j.account_id"
 
 _BEGIN = "insert into job (kind, account_id, created_by) values ($1, $2, $3) returning id"
 _MOVE = """
@@ -32,12 +32,12 @@ order by j.id desc limit $3"""
 
 @dataclass(frozen=True, slots=True)
 class RecordedJob:
-    """``state``: running, done or failed. ``errors``: the first mistakes: line and text."""
+    """``state``: running, done or failed. ``account`` None: about all. ``errors``: the first ones, line and text."""
 
     id: int
     kind: str
-    account_id: int
-    account: str
+    account_id: int | None
+    account: str | None
     state: str
     created_by: str
     created_at: datetime
@@ -53,7 +53,7 @@ class Jobs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def begin(self, kind: str, account_id: int, by: str) -> int:
+    async def begin(self, kind: str, account_id: int | None, by: str) -> int:
         """Return the number of a new job. Raises StoreUnavailable."""
         async with self._database.session() as connection:
             number: int = await connection.fetchval(_BEGIN, kind, account_id, by)

@@ -24,17 +24,18 @@ from mta.web.api import (
     messages,
     problems,
     queue,
-    service,
-    shaping,
     sign_up_forms,
     suppressions,
     tokens,
     webhooks,
 )
+from mta.web.api.operators import blocklists, egress, ledger, privacy, reload, service, shaping, takedowns
 
+# ``ledger`` before ``consents``, whose addresses are paths of any length.
 NOUNS = (
-    accounts, audit, breakers, complaints, consents, credentials, domains, events, jobs, keys, mailings, messages,
-    queue, service, shaping, sign_up_forms, suppressions, tokens, webhooks,
+    accounts, audit, blocklists, breakers, complaints, ledger, consents, credentials, domains, egress, events, jobs,
+    keys, mailings, messages, privacy, queue, reload, service, shaping, sign_up_forms, suppressions, takedowns, tokens,
+    webhooks,
 )  # fmt: skip
 
 _ABOUT = """Every request has a token: `Authorization: Bearer imp_...`, made by `mta token add`.

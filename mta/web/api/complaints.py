@@ -170,7 +170,7 @@ async def list_(
     return await listed(paging, CaseItem, _CURSOR, fetch)
 
 
-@router.operation("POST", "", WRITE, status_code=201)
+@router.operation("POST", "", WRITE, status_code=201, operators_only=True)
 async def open_(context: Context, body: NewCase) -> CaseDetails:
     """Open a case, or add a complaint to an open case about the same."""
     try:
@@ -207,7 +207,7 @@ async def answer(context: Context, case: CaseInPath, body: AnswerBody) -> CaseRe
     return CaseResult(case=_item(changed.case), recipients=changed.recipients)
 
 
-@router.operation("POST", "/{case}/reject", WRITE)
+@router.operation("POST", "/{case}/reject", WRITE, operators_only=True)
 async def reject(context: Context, case: CaseInPath, body: BecauseOf) -> CaseResult:
     """Reject the account's answer. The deadline runs again."""
     desk = await complaints.open_desk(context)
@@ -215,7 +215,7 @@ async def reject(context: Context, case: CaseInPath, body: BecauseOf) -> CaseRes
     return CaseResult(case=_item(changed.case), recipients=changed.recipients)
 
 
-@router.operation("POST", "/{case}/accept", WRITE)
+@router.operation("POST", "/{case}/accept", WRITE, operators_only=True)
 async def accept(context: Context, case: CaseInPath, body: AgreementBody) -> CaseResult:
     """Accept the account's answer and what it will do. One suspended for this case resumes."""
     desk = await complaints.open_desk(context)
@@ -223,7 +223,7 @@ async def accept(context: Context, case: CaseInPath, body: AgreementBody) -> Cas
     return CaseResult(case=_item(changed.case), recipients=changed.recipients)
 
 
-@router.operation("POST", "/{case}/close", WRITE)
+@router.operation("POST", "/{case}/close", WRITE, operators_only=True)
 async def close(context: Context, case: CaseInPath, body: CloseBody) -> CaseResult:
     """Close a case. Too many upheld ones terminate the account."""
     desk = await complaints.open_desk(context)
@@ -233,13 +233,13 @@ async def close(context: Context, case: CaseInPath, body: CloseBody) -> CaseResu
     return CaseResult(case=_item(closed.case), recipients=closed.recipients, terminated=closed.terminated)
 
 
-@router.operation("POST", "/{case}/costs", WRITE)
+@router.operation("POST", "/{case}/costs", WRITE, operators_only=True)
 async def add_cost(context: Context, case: CaseInPath, body: CostBody) -> CaseItem:
     """Record what a case has cost, to charge it to the account."""
     return _item(await complaints.add_cost(context, case, body.what, body.amount, body.currency))
 
 
-@router.operation("POST", "/{case}/notes", WRITE, status_code=204)
+@router.operation("POST", "/{case}/notes", WRITE, status_code=204, operators_only=True)
 async def note(context: Context, case: CaseInPath, body: NoteBody) -> None:
     """Add a remark to the history, which the account does not see."""
     await complaints.note(context, case, body.text)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import tempfile
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Query, Request
@@ -15,23 +12,18 @@ from fastapi.encoders import jsonable_encoder
 from pydantic import AwareDatetime, Field
 
 from mta.admin import consents
-from mta.admin.consents import ConsentImports
+from mta.admin.files.import_jobs import ImportJobs
 from mta.admin.json_values import plain
 from mta.web.api.credentials import own_account
 from mta.web.api.fields import AccountFilter, AddressField, AddressInPath, Line, Model, Paragraph
 from mta.web.api.jobs import JobItem, job_item
 from mta.web.api.routing import ApiRouter, Context
+from mta.web.api.uploads import FILE, stored
 from policy.permission.consent import EVERY_TOPIC, Sign
 
 router = ApiRouter("consents")
 
 READ, WRITE = "consents:read", "consents:write"
-MAX_FILE = 2**30  # octets of an import
-JSON_LINES, CSV = "application/x-ndjson", "text/csv"
-_FILE: dict[str, Any] = {
-    "required": True,
-    "content": {kind: {"schema": {"type": "string"}} for kind in (JSON_LINES, CSV)},
-}
 
 
 class NewConsent(Model):
@@ -56,12 +48,14 @@ class RevokeBody(Model):
     account: Line | None = Field(None, max_length=64, description="Null: the token's own.")
     topic: Line = Field(EVERY_TOPIC, min_length=1, max_length=100)
     reason: Line = Field(min_length=1, max_length=200)
+    dry_run: bool = False
 
 
 class RevokedConsent(Model):
-    """``entry``: its number in the ledger; ``cancelled``: queued copies."""
+    """``entry``: its number in the ledger; null: it was a dry run. ``cancelled``: queued copies; with ``dry_run`` how
+    many it may be."""
 
-    entry: int
+    entry: int | None
     cancelled: int
 
 
@@ -102,11 +96,11 @@ async def show(context: Context, address: AddressInPath, account: AccountFilter 
 async def record(context: Context, body: NewConsent) -> ConsentResult:
     """Record one consent."""
     fields = {**body.fields, "address": str(body.address)}
-    done = await consents.record(context, own_account(context, body.account), fields, lift=body.lift)
+    _, done = await consents.record(context, own_account(context, body.account), fields, lift=body.lift)
     return ConsentResult(is_new=bool(done.fresh), lacking=dict(done.lacking), lifted=done.lifted, cancelled=done.pulled)
 
 
-@router.operation("POST", "/import", WRITE, status_code=202, openapi_extra={"requestBody": _FILE})
+@router.operation("POST", "/import", WRITE, status_code=202, openapi_extra=FILE)
 async def import_(
     request: Request,
     context: Context,
@@ -117,36 +111,23 @@ async def import_(
 
     A file that was interrupted may be sent again: it resumes where it stopped.
     """
-    request.state.body.limit = MAX_FILE
     owner = own_account(context, account)
     await context.account(owner)
-    imports: ConsentImports = request.app.state.imports
-    path = await _stored(request)
+    imports: ImportJobs = request.app.state.imports
+    path = await stored(request)
     try:
-        return job_item(await imports.begin(context, owner, path, lift=lift))
+        return job_item(await imports.begin_consents(context, owner, path, lift=lift))
     except BaseException:
         os.unlink(path)
         raise
-
-
-async def _stored(request: Request) -> Path:
-    """Write the body to a file as it comes. Raises HTTPException if it is too large or does not come."""
-    descriptor, name = await asyncio.to_thread(tempfile.mkstemp, dir=request.app.state.run_dir)
-    try:
-        async for piece in request.stream():
-            await asyncio.to_thread(os.write, descriptor, piece)
-    except BaseException:
-        os.unlink(name)
-        raise
-    finally:
-        os.close(descriptor)
-    return Path(name)
 
 
 @router.operation("POST", "/{address:path}/revoke", WRITE)
 async def revoke(context: Context, address: AddressInPath, body: RevokeBody) -> RevokedConsent:
     """Revoke consent for a topic, or for all, and cancel the queued copies concerned."""
     account = own_account(context, body.account)
+    if body.dry_run:
+        return RevokedConsent(entry=None, cancelled=await consents.concerned(context, account, address, body.topic))
     done = await consents.revoke(context, account, address, topic=body.topic, reason=body.reason)
     return RevokedConsent(entry=done.entry, cancelled=done.pulled)
 

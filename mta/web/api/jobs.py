@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import Path, Response
 
-from mta.admin import consents
+from mta.admin.files.import_jobs import find_job
 from mta.store.journal.jobs import RecordedJob
 from mta.web.api.fields import AccountFilter, Model
 from mta.web.api.listing import Cursor, ListPage, PagingParameters, RowId, listed
@@ -21,11 +21,11 @@ JobNumber = Annotated[int, Path(ge=1, lt=2**63, description="Number of the job."
 
 
 class JobItem(Model):
-    """``state``: running, done or failed. ``result``: counts."""
+    """``state``: running, done or failed. ``account`` null: it is about all. ``result``: counts."""
 
     id: int
     kind: str
-    account: str
+    account: str | None
     state: str
     created_by: str
     created_at: datetime
@@ -66,5 +66,5 @@ async def list_(context: Context, paging: PagingParameters, account: AccountFilt
 @router.operation("GET", "/{number}", "jobs:read")
 async def show(context: Context, number: JobNumber) -> JobDetails:
     """Return how far a job is, with the lines that could not be used."""
-    job = await consents.find_job(context, number)
+    job = await find_job(context, number)
     return JobDetails(**dict(job_item(job)), errors=[LineError.model_validate(dict(each)) for each in job.errors])

@@ -253,7 +253,7 @@ async def confirm(context: Context, mailing: MailingInPath, body: ConfirmBody) -
     return _moved(confirmed.moved)
 
 
-@router.operation("POST", "/{mailing}/release", WRITE)
+@router.operation("POST", "/{mailing}/release", WRITE, operators_only=True)
 async def release(context: Context, mailing: MailingInPath, body: Because) -> Moved:
     """Send the remaining messages, after a look at the sample or after a stop. What is not confirmed stays held."""
     return _moved(await mailings.release(context, mailing, reason=body.reason))

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from config.toml import ConfigError
-from mta.admin.errors import AdminError, Forbidden, InvalidValue, NotFound
+from mta.admin.errors import AdminError, ConfigRejected, Forbidden, InvalidValue, NotFound
 from mta.mail.address import AddressError
 from mta.observe.log import get_logger
 from mta.store.accounts.dkim_keys import KeyExists
@@ -46,7 +46,8 @@ EXPECTED: tuple[type[Exception], ...] = (RequestValidationError, HTTPException, 
 
 
 class WrongField(BaseModel):
-    """One mistake, and where it is: one of ``pointer`` (RFC 6901, in the body), ``parameter``, ``header``."""
+    """One mistake, and where it is: one of ``pointer`` (RFC 6901, in the body), ``parameter``, ``header``; none, if it
+    is in a file of the service."""
 
     detail: str
     pointer: str | None = None
@@ -126,6 +127,8 @@ def _refused(request: Request, error: Exception) -> JSONResponse:
             return problem(422, str(error), errors=[WrongField(detail=str(error), **place)])
         case NotFound():
             return problem(404, str(error))
+        case ConfigRejected():
+            return problem(409, str(error), errors=[WrongField(detail=each) for each in error.mistakes])
         case Forbidden():
             return problem(403, str(error))
         case _ if isinstance(error, MISTAKES):

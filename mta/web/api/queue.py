@@ -221,7 +221,7 @@ def _ids(texts: Sequence[str]) -> list[MessageId]:
         raise InvalidValue("ids", str(error)) from None
 
 
-@router.operation("POST", "/put-off", WRITE)
+@router.operation("POST", "/put-off", WRITE, operators_only=True)
 async def put_off(context: Context, body: PutOffBody) -> QueueChangedItem:
     """Let queued mail wait until a time."""
     confined = await confined_filter(context, body.which)

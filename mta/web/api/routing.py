@@ -50,12 +50,14 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def require(scope: Scope) -> Callable[[AdminContext], Awaitable[None]]:
-    """Return a dependency that refuses callers without ``scope``."""
+def require(scope: Scope, *, operators_only: bool = False) -> Callable[[AdminContext], Awaitable[None]]:
+    """Return a dependency that refuses callers without ``scope``, and those of accounts where only operators decide."""
     assert scope in ALL_SCOPES, scope
 
     async def check(context: Context) -> None:
         require_scope(context, scope)
+        if operators_only:
+            context.require_operator()
 
     return check
 
@@ -110,11 +112,21 @@ class ApiRouter(APIRouter):
         self._noun = noun
 
     def operation(
-        self, method: str, path: str, scope: Scope, *, query: type[BaseModel] | None = None, **options: Any
+        self,
+        method: str,
+        path: str,
+        scope: Scope,
+        *,
+        operators_only: bool = False,
+        query: type[BaseModel] | None = None,
+        **options: Any,
     ) -> Callable[[Any], Any]:
-        """Register a handler, whose name is the id of the operation. ``scope``: what a token needs; ``query``: makes it
-        a direct one, whose path has no parameters."""
-        roles = [role.value for role in Role if scope in role.scopes]
+        """Register a handler, whose name is the id of the operation. ``scope``: what a token needs; ``operators_only``:
+        one of an account does not do, though it may have the scope; ``query``: makes it a direct one, whose path has no
+        parameters."""
+        assert not (operators_only and query), "a direct operation looks at the scope only"
+        barred = {Role.ACCOUNT} if operators_only else set[Role]()
+        roles = [role.value for role in Role if scope in role.scopes and role not in barred]
         options.setdefault("openapi_extra", {}).update({"x-scope": scope, "x-roles": roles})
         options["responses"] = PROBLEMS | options.get("responses", {})
         if getattr(options.get("response_model"), "__name__", "").startswith("ListPage["):
@@ -127,7 +139,7 @@ class ApiRouter(APIRouter):
                 handler,
                 methods=[method],
                 operation_id=f"{self._noun}.{handler.__name__}",
-                dependencies=[Security(bearer), Depends(require(scope))],
+                dependencies=[Security(bearer), Depends(require(scope, operators_only=operators_only))],
                 **options,
             )
             if query:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import Path, Response
+from fastapi import Path, Query, Response
 from pydantic import Field
 
 from mta.admin import sign_up_forms
 from mta.admin.context import AdminContext
 from mta.store.permission.sign_ups import KeptForm
+from mta.web.api.credentials import own_account
 from mta.web.api.fields import AccountFilter, Line, Model
 from mta.web.api.listing import Cursor, ListPage, PagingParameters, listed
 from mta.web.api.routing import ApiRouter, Context
@@ -21,6 +22,8 @@ router = ApiRouter("sign-up-forms")
 
 READ, WRITE = "sign-up-forms:read", "sign-up-forms:write"
 _CURSOR: Cursor[str] = Cursor(Line)
+FormName = Annotated[Line, Path(max_length=60, description="Name of the form.")]
+FormLanguage = Annotated[Line, Query(max_length=10, description="One of those that the form has texts in.")]
 
 
 class SignUpFormItem(Model):
@@ -47,6 +50,10 @@ class Closing(Model):
 class NewSignUpForm(Model):
     account: Line = Field(max_length=64, description="Whose form it is.")
     form: SignUpForm
+
+
+class FormHtml(Model):
+    html: str
 
 
 class ClosedForm(Model):
@@ -85,8 +92,21 @@ async def put(context: Context, body: NewSignUpForm) -> SignUpFormItem:
     return _item(context, await sign_up_forms.put(context, body.account, body.form))
 
 
+@router.operation("GET", "/{name}", READ)
+async def show(context: Context, name: FormName, account: AccountFilter = None) -> SignUpFormItem:
+    """Return a form with its figures."""
+    return _item(context, await sign_up_forms.get(context, own_account(context, account), name))
+
+
+@router.operation("GET", "/{name}/html", READ)
+async def html(context: Context, name: FormName, language: FormLanguage, account: AccountFilter = None) -> FormHtml:
+    """Return a form as HTML to copy into a page, without a script."""
+    form = await sign_up_forms.get(context, own_account(context, account), name)
+    return FormHtml(html=sign_up_forms.embedding(context, form, language))
+
+
 @router.operation("POST", "/{name}/close", WRITE)
-async def close(context: Context, name: Annotated[Line, Path(max_length=60)], body: Closing) -> ClosedForm:
+async def close(context: Context, name: FormName, body: Closing) -> ClosedForm:
     """Take no more requests; links that were sent stay good."""
     await sign_up_forms.close(context, body.account, name, reason=body.reason)
     return ClosedForm(closed=True)

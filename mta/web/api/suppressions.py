@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import Query, Response
+from fastapi import Query, Request, Response
 from pydantic import AwareDatetime, Field
 
 from mta.admin import suppressions
+from mta.admin.files.import_jobs import ImportJobs
 from mta.mail.identity import format_id
 from mta.store.permission.suppressions import SuppressionKey
 from mta.web.api.fields import AccountFilter, AddressField, AddressInPath, Line, Model
+from mta.web.api.jobs import JobItem, job_item
 from mta.web.api.listing import Cursor, ListPage, PagingParameters, RowId, listed
 from mta.web.api.routing import ApiRouter, Context
+from mta.web.api.uploads import FILE, stored
 from policy.base import Suppression
 from policy.permission.suppression import Reason
 
@@ -142,6 +146,32 @@ async def add(context: Context, body: NewSuppression, response: Response) -> Add
     )
     response.status_code = 201 if added.is_new else 200
     return AddedSuppression(is_new=added.is_new, cancelled=added.cancelled)
+
+
+@router.operation("POST", "/import", WRITE, status_code=202, openapi_extra=FILE)
+async def import_(
+    request: Request,
+    context: Context,
+    account: Annotated[
+        Line | None,
+        Query(max_length=64, description="For lines that name none. Default: all accounts, or the token's own."),
+    ] = None,
+    reason: Annotated[Line, Query(min_length=1, max_length=200, description="For lines without one.")] = "imported",
+    skip_bad: Annotated[bool, Query(description="Import the good lines of a file with mistakes.")] = False,
+) -> JobItem:
+    """Import suppressions: JSON lines, or CSV with a header line or with addresses alone, streamed. The job tells how
+    far it is, and each bad line; a file with mistakes changes nothing unless ``skip_bad``.
+
+    A file that was interrupted may be sent again: it resumes where it stopped.
+    """
+    await context.account_filter(account)
+    imports: ImportJobs = request.app.state.imports
+    path = await stored(request)
+    try:
+        return job_item(await imports.begin_suppressions(context, account, path, reason=reason, skip_bad=skip_bad))
+    except BaseException:
+        os.unlink(path)
+        raise
 
 
 @router.operation("POST", "/{address:path}/lift", WRITE)

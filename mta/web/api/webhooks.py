@@ -58,6 +58,13 @@ class WebhookSecret(Model):
     secret: str
 
 
+class WebhookTestResult(Model):
+    """``problem``: why the receiver did not accept it."""
+
+    accepted: bool
+    problem: str | None
+
+
 class ReplayBody(Model):
     after: int = Field(ge=0, lt=2**63, description="Everything behind this event is sent again.")
 
@@ -111,6 +118,13 @@ async def rotate(context: Context, number: WebhookNumber) -> WebhookSecret:
 async def replay(context: Context, number: WebhookNumber, body: ReplayBody) -> WebhookItem:
     """Send everything behind an event again, with the same ids."""
     return _item(await webhooks.replay(context, number, body.after))
+
+
+@router.operation("POST", "/{number}/test", WRITE)
+async def send_test(context: Context, number: WebhookNumber) -> WebhookTestResult:
+    """Send one signed event of kind `test` now."""
+    problem = await webhooks.send_test(context, number)
+    return WebhookTestResult(accepted=problem is None, problem=problem)
 
 
 @router.operation("POST", "/{number}/remove", WRITE, status_code=204)

@@ -12,6 +12,7 @@ from starlette.datastructures import UploadFile
 
 from mta.admin import consents
 from mta.admin.errors import InvalidValue
+from mta.admin.files import import_jobs
 from mta.admin.senders import accounts
 from mta.mail.address import Address, AddressError
 from mta.web.pages import tables
@@ -103,7 +104,7 @@ async def import_file(page: PageRequest) -> Answer:
     await page.context.account(account)
     path = await _kept(page.context.settings.server.data_dir, upload)
     try:
-        job = await page.services["imports"].begin(page.context, account, path)
+        job = await page.services["imports"].begin_consents(page.context, account, path)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
@@ -134,7 +135,7 @@ async def job_page(page: PageRequest) -> PageView:
     """Show how far an import is, and its bad lines."""
     text = page.path_text("job")
     number = int(text) if text.isascii() and text.isdigit() and len(text) < 18 else 0
-    job = await consents.find_job(page.context, number)
+    job = await import_jobs.find_job(page.context, number)
     titles = tables.columns(line=("Line", "number"), text=("What is wrong", "wide"))
     rows = [[tables.number(int(each.get("line", 0))), tables.text(each.get("text"))] for each in job.errors]
     values = {"job": job, "errors": PageTable("Bad lines", titles, rows, "No bad line.")}

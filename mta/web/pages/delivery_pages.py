@@ -180,7 +180,7 @@ async def begin(page: PageRequest) -> Answer:
 @routes.get("/shaping/{number}", "shaping:read", operator=True)
 async def action(page: PageRequest) -> PageView:
     """Show a shaping action."""
-    found = await shaping.get(page.context, page.path_text("number"))
+    found = (await shaping.find(page.context, page.path_text("number")))[0]
     names = dict(await page.context.account_names())
     values = {
         "action": found.action,
@@ -195,7 +195,8 @@ async def action(page: PageRequest) -> PageView:
 @routes.post("/shaping/{number}/cancel", "shaping:write", again=action, operator=True)
 async def cancel(page: PageRequest) -> Answer:
     """End a shaping action now."""
-    done = await shaping.cancel(page.context, page.path_text("number"), reason=page.text("reason"))
+    found = await shaping.find(page.context, page.path_text("number"))
+    done = await shaping.cancel(page.context, found, reason=page.text("reason"))
     return Redirect("/shaping", f"Action {page.path_text('number')} cancelled; {done.due} recipients are due now.")
 
 

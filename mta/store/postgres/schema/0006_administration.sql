@@ -55,7 +55,7 @@ create index on idempotency (begun_at);
 create table job (
     id          bigint generated always as identity primary key,
     kind        text not null,
-    account_id  bigint not null references account,
+    account_id  bigint references account,      -- null: about all
     state       text not null default 'running' check (state in ('running', 'done', 'failed')),
     created_by  text not null,
     created_at  timestamptz not null default now(),

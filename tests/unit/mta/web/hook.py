@@ -11,7 +11,7 @@ import orjson
 from aiohttp import web
 from aiohttp.test_utils import unused_port
 
-from mta.web.webhook_sender import SIGNATURE
+from mta.admin.service.webhook_client import SIGNATURE
 
 
 @dataclass

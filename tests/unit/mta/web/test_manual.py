@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bounce.rules import load_rules
+from mta.admin.service.webhook_client import sign
 from mta.mail.delivery import Fault
 from mta.observe.account_events import AccountEvent, fields
-from mta.web.webhook_sender import sign
 from tests.unit.mta.observe.test_account_events import failed
 
 ROOT = Path(__file__).parents[4]

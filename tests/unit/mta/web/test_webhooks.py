@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.schema import WebhookSettings as Settings
+from mta.admin.service.webhook_client import MAX_BYTES, MAX_EVENTS, batch, sign
 from mta.observe.account_events import AccountEvent, fields
 from mta.observe.background import BackgroundTasks
 from mta.observe.labels import Success
@@ -19,7 +20,7 @@ from mta.observe.metrics import Metrics
 from mta.store.journal import outbox
 from mta.store.store import Store
 from mta.web import webhook_sender
-from mta.web.webhook_sender import LONGEST_WAIT, MAX_BYTES, MAX_EVENTS, WebhookSender, batch, sign, wait_after
+from mta.web.webhook_sender import LONGEST_WAIT, WebhookSender, wait_after
 from policy.accounts.account import AccountStatus
 from tests.unit.mta.observe.test_account_events import AT, failed
 from tests.unit.mta.store import make

@@ -101,9 +101,8 @@ async def test_settings_are_checked_and_kept(operator: Operator, store: Store) -
 
 async def test_the_papers_of_a_review(operator: Operator, store: Store) -> None:
     assert "Version 1 of the terms accepted" in await operator.says("account", "terms", "shop", "--by", "Ann Jansen")
-    assert "Note: version 1 is in force" in await operator.says(
-        "account", "terms", "shop", "--by", "Ann Jansen", "--version", "0.9"
-    )
+    other = "account", "terms", "shop", "--by", "Ann Jansen", "--version", "0.9"
+    assert "in force are version '1', not '0.9'" in await operator.fails(*other, status=2)
     await operator.says(
         "account", "identity", "set", "shop", "nl", "--name", "Shop B.V.", "--name", "De Winkel", "--city", "Amsterdam"
     )

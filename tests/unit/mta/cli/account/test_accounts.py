@@ -111,7 +111,7 @@ async def test_domains_come_and_go(operator: Operator, store: Store) -> None:
     )
     (details,) = await store.accounts.list()
     assert (details.account.unverified, details.account.domains) == ({"news.example.com"}, {"example.net"})
-    assert "is not a domain of this account" in await operator.fails(
+    assert "is not a domain of shop" in await operator.fails(
         "account", "domain", "remove", "shop", "example.com", "--yes"
     )
 

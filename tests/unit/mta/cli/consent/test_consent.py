@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mta.admin.files import consent_import
 from mta.admin.files.consent_fields import COLUMNS
 from mta.cli.consent import import_file
 from mta.mail.address import Address
@@ -186,7 +187,7 @@ async def test_checking_records_nothing(operator: Operator, store: Store) -> Non
 async def test_an_import_that_was_cut_off_goes_on_where_it_stopped(
     operator: Operator, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(import_file, "CHUNK", 10)
+    monkeypatch.setattr(consent_import, "CHUNK", 10)
     text = HEADER + "".join(line(f"a{n}@example.net") for n in range(35)) + "half a line"
     record = type(store.consents).record
 

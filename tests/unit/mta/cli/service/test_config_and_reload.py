@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from config.document import document
 from mta.cli.main import build
-from mta.cli.service.serve import running
+from mta.cli.service.reload import running
 
 
 def mta(*arguments: str) -> Result:
@@ -122,11 +122,15 @@ sys.stdin.read()
 """
 
 
-def reload_answered(answer: dict[str, object]) -> Result:
-    """`mta reload` with a supervisor that gives ``answer``."""
+def configure(database: str) -> None:
     os.makedirs("data/run", exist_ok=True)
+    Path("mta.toml").write_text(f'[server]\ndata_dir = "data"\n[database]\nurl = "{database}"\n')
+
+
+def reload_answered(answer: dict[str, object], database: str) -> Result:
+    """`mta reload` with a supervisor that gives ``answer``."""
+    configure(database)
     Path("data/run/reload.json").write_text(json.dumps({"at": "earlier", "ok": True, "lines": []}))
-    Path("mta.toml").write_text('[server]\ndata_dir = "data"\n')
     with subprocess.Popen(
         [sys.executable, "-c", SUPERVISOR, json.dumps(answer)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as supervisor:
@@ -139,13 +143,13 @@ def reload_answered(answer: dict[str, object]) -> Result:
     return result
 
 
-def test_reload() -> None:
-    result = reload_answered({"at": "now", "ok": True, "lines": []})
+def test_reload(database_url: str) -> None:
+    result = reload_answered({"at": "now", "ok": True, "lines": []}, database_url)
     assert (result.exit_code, result.stdout) == (0, "Configuration reloaded.\n")
 
 
-def test_reload_refused_by_the_service() -> None:
-    result = reload_answered({"at": "now", "ok": False, "lines": ["mta.toml:1: no"]})
+def test_reload_refused_by_the_service(database_url: str) -> None:
+    result = reload_answered({"at": "now", "ok": False, "lines": ["mta.toml:1: no"]}, database_url)
     assert result.exit_code == 2
     assert "mta.toml:1: no" in result.stderr
 
@@ -171,9 +175,9 @@ def test_reload_of_nothing(elsewhere: Path) -> None:
         signal.signal(signal.SIGHUP, previous)
 
 
-def test_reload_without_an_answer(elsewhere: Path) -> None:
+def test_reload_without_an_answer(elsewhere: Path, database_url: str) -> None:
+    configure(database_url)
     pid_file = elsewhere / "data/run/supervisor.pid"
-    pid_file.parent.mkdir(parents=True)
     previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with pid_file.open("w") as file:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from mta.admin.service.webhook_client import sign
 from mta.cli.service import events
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
-from mta.web.webhook_sender import sign
 from tests.unit.mta.cli.shell import Operator
 from tests.unit.mta.store import make
 from tests.unit.mta.web.hook import Hook

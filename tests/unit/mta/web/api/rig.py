@@ -57,7 +57,7 @@ class Api:
             headers.setdefault("Authorization", f"Bearer {self.tokens[by]}")
         async with self.http.request(method, path, headers=headers, allow_redirects=False, **more) as answer:
             text = (await answer.read()).decode()
-            is_json = "json" in answer.headers.get("Content-Type", "")
+            is_json = answer.headers.get("Content-Type", "").endswith(("/json", "+json"))
             json = await answer.json(content_type=None) if is_json and text else None
             return Answer(answer.status, answer.headers, text, json)
 
@@ -77,7 +77,8 @@ async def open_api(store: Store, secrets: Secrets, folder: Path, **sections: Any
     """Serve the port. Accounts: shop and club, active, each with a domain of its own."""
     port = free_port()
     admin = {"port": port, **sections.pop("admin", {})}
-    settings = Settings.model_validate({"web": {"admin": admin}, **sections})
+    no_dns = {"servers": ["127.0.0.1:9"], "timeout": "100ms"}
+    settings = Settings.model_validate({"web": {"admin": admin}, "dns": no_dns, **sections})
     profiles = open_profiles(settings, secrets)
     start = Start(index=0, settings=settings, dsn="", secret=secrets.root, run_dir=folder)
     submission = HttpSubmission(start, store, profiles, Metrics())

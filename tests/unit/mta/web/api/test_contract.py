@@ -20,6 +20,7 @@ HOSTILE = [
     "../../etc/passwd", "'; drop table account; --", "<script>alert(1)</script>", "\u202e\u0000x", "%00", "a" * 5000,
     "${7*7}{{7*7}}", "\U0001f600", "-1", "0", "9" * 30, "shop\r\nX-Evil: 1", "null", " ",
 ]  # fmt: skip
+EXAMPLES = {"domain": "shop.example", "profile": "marketing"}  # of fields whose type says too little
 MESSAGE = {"from": "news@shop.example", "to": ["ann@example.net"], "subject": "x", "text": "y"}
 
 
@@ -140,7 +141,40 @@ async def test_what_belongs_to_an_account_is_reached_by_no_other(api: Api) -> No
             mine = await api.ask(method, target, by="shop")
             assert mine.status == 200 or "references" in target, (target, mine.text)
         seen += 1
+    assert seen >= 24
+
+
+async def test_another_accounts_name_in_a_query_or_body_is_unknown(api: Api) -> None:
+    """IDOR: each route that takes the name of an account beside the path, by the token of another."""
+    seen = 0
+    for path, method, operation in operations():
+        if "account" not in operation["x-roles"]:
+            continue
+        in_query = "account" in {each["name"] for each in operation.get("parameters", ()) if each["in"] == "query"}
+        content = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+        in_body = "account" in _resolved(content).get("properties", {})
+        target = filled(path, "1").replace("/v1/consents/1", "/v1/consents/eve@example.net")
+        target = target.replace("/v1/suppressions/1", "/v1/suppressions/eve@example.net")
+        if in_query:
+            more = {"json": _body(operation)} if content else {}
+            answer = await api.ask(method, target, by="club", params={"account": "shop"}, **more)
+        elif in_body:
+            answer = await api.ask(method, target, by="club", json=_body(operation) | {"account": "shop"})
+        else:
+            continue
+        assert answer.status in (403, 404), (method, target, answer.status, answer.text)
+        seen += 1
     assert seen >= 20
+
+
+async def test_an_operation_that_lists_a_role_does_not_refuse_it(api: Api) -> None:
+    """What only an operator decides says so in the document."""
+    for path, method, operation in operations():
+        if "account" in operation["x-roles"] and method != "GET":
+            body = _body(operation) if "requestBody" in operation else None
+            answer = await api.ask(method, filled(path, "1"), by="club", json=body)
+            told = answer.text if answer.status == 403 else ""
+            assert "only an operator" not in told or "{action}" in path, (method, path, told)
 
 
 def _body(operation: dict[str, Any]) -> Any:
@@ -149,17 +183,24 @@ def _body(operation: dict[str, Any]) -> Any:
     return _example(content["schema"]) if content else {}
 
 
+def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" not in schema:
+        return schema
+    found: dict[str, Any] = DOCUMENT["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
+    return found
+
+
 def _example(schema: dict[str, Any]) -> Any:
     if "$ref" in schema:
-        return _example(DOCUMENT["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]])
+        return _example(_resolved(schema))
     if "enum" in schema:
         return schema["enum"][0]
-    if "anyOf" in schema:
-        return _example(schema["anyOf"][0])
+    if choices := schema.get("anyOf") or schema.get("oneOf"):
+        return _example(choices[0])
     match schema.get("type"):
         case "object":
             required = schema.get("required", [])
-            return {name: _example(schema["properties"][name]) for name in required}
+            return {name: EXAMPLES.get(name) or _example(schema["properties"][name]) for name in required}
         case "array":
             return [_example(schema["items"])] * schema.get("minItems", 0)
         case "boolean":

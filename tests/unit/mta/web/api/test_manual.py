@@ -23,22 +23,27 @@ BLOCKS = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
 
 
 async def test_every_example_works(api: Api) -> None:
-    assert len(BLOCKS) >= 10
-    environment = {"PATH": os.environ["PATH"], "URL": api.url, "TOKEN": api.tokens["shop"]}
+    assert len(BLOCKS) >= 18
+    tokens = {"TOKEN": api.tokens["shop"], "OPERATOR": api.tokens["operator"]}
+    environment = {"PATH": os.environ["PATH"], "URL": api.url, **tokens}
     for block in BLOCKS:
+        if "/service/reload" in block:
+            continue  # needs a supervisor: tests/flow/test_reload.py runs it
         script = "set -eu\n" + block.replace("curl -sS", "curl -sS --noproxy '*' --fail-with-body")
         run = await asyncio.create_subprocess_exec(
             "sh", "-c", script, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
         )
         output, _ = await run.communicate()
         assert run.returncode == 0, f"{block}\n{output.decode()}"
-    for _ in range(400):
-        job = (await api.get("/v1/jobs", by="shop")).json["items"][0]
-        if job["state"] != "running":
-            break
-        await asyncio.sleep(0.05)
-    told = (await api.get(f"/v1/jobs/{job['id']}", by="shop")).json
-    assert (job["state"], job["result"]["read"], told["errors"]) == ("done", 1, [])
+    async with asyncio.timeout(30):
+        while True:
+            jobs = (await api.get("/v1/jobs", by="shop")).json["items"]
+            if all(job["state"] != "running" for job in jobs):
+                break
+            await asyncio.sleep(0.05)
+    assert [(job["kind"], job["state"], job["result"]["fresh"]) for job in jobs] == [
+        ("suppressions.import", "done", 1), ("consents.import", "done", 1),
+    ]  # fmt: skip
 
 
 async def test_the_roles_are_those_of_the_code() -> None:

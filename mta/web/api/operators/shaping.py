@@ -20,7 +20,7 @@ router = ApiRouter("shaping")
 
 READ, WRITE = "shaping:read", "shaping:write"
 _CURSOR: Cursor[int] = Cursor(RowId)
-ActionName = Annotated[Line, Path(max_length=100, description="Id or name of the action.")]
+ActionName = Annotated[Line, Path(max_length=100, description="Number of the action, or the name of a rule.")]
 
 
 class ActionScopeBody(Model):
@@ -63,6 +63,12 @@ class ActionItem(Model):
     cancel_reason: str | None
 
 
+class ActionDetailsItem(ActionItem):
+    """``waiting``: queued recipients that it has put off."""
+
+    waiting: int
+
+
 class CancelledActionsItem(Model):
     """``due``: recipients that are due now; with ``dry_run`` how many wait."""
 
@@ -70,7 +76,7 @@ class CancelledActionsItem(Model):
     due: int
 
 
-def _item(action: ShapingAction, names: Mapping[int, str]) -> ActionItem:
+def action_item(action: ShapingAction, names: Mapping[int, str]) -> ActionItem:
     scope: dict[str, Any] = dict(action.scope.fields)
     if (number := scope.pop("account_id", None)) is not None:
         scope["account"] = names.get(number, str(number))
@@ -86,8 +92,15 @@ async def list_actions(
     """List the actions in force, the newest first."""
     names = await context.account_names()
     found = await shaping.list_actions(context, ended=all, limit=10_000)
-    items = sorted(((each.id, _item(each, names)) for each in found), key=lambda pair: pair[0], reverse=True)
+    items = sorted(((each.id, action_item(each, names)) for each in found), key=lambda pair: pair[0], reverse=True)
     return await listed_from(paging, ActionItem, _CURSOR, items, newest_first=True)
+
+
+@router.operation("GET", "/actions/{action}", READ)
+async def show_action(context: Context, action: ActionName) -> list[ActionDetailsItem]:
+    """Return an action, or all in force of a rule, with how many recipients wait for it."""
+    names, found = await context.account_names(), await shaping.find(context, action)
+    return [ActionDetailsItem(**dict(action_item(each.action, names)), waiting=each.waiting) for each in found]
 
 
 @router.operation("POST", "/actions", WRITE, status_code=201)
@@ -106,14 +119,14 @@ async def begin(context: Context, body: NewActionBody) -> ActionItem:
         action = await shaping.pause(context, scope, span=span, reason=body.reason)
     else:
         action = await shaping.reroute(context, scope, body.pool, span=span, reason=body.reason)
-    return _item(action, await context.account_names())
+    return action_item(action, await context.account_names())
 
 
 @router.operation("POST", "/actions/{action}/cancel", WRITE)
 async def cancel(context: Context, action: ActionName, body: DryRun) -> CancelledActionsItem:
-    """Cancel an action; what waits for it is due now."""
+    """Cancel an action, or all in force of a rule; what waits for them is due now."""
+    found = await shaping.find(context, action)
     if body.dry_run:
-        details = await shaping.get(context, action)
-        return CancelledActionsItem(actions=[details.action.id], due=details.waiting)
-    done = await shaping.cancel(context, action, reason=body.reason)
+        return CancelledActionsItem(actions=[each.action.id for each in found], due=sum(each.waiting for each in found))
+    done = await shaping.cancel(context, found, reason=body.reason)
     return CancelledActionsItem(actions=[each.id for each in done.actions], due=done.due)

@@ -10,8 +10,8 @@ import pytest
 
 from config.load import load_text
 from config.schema import Settings
-from mta.cli.service import reload_preview
-from mta.cli.service.reload_preview import effects, settings_in_use
+from mta.admin.service import reload_preview
+from mta.admin.service.reload_preview import effects, settings_in_use
 from mta.store.store import Store
 from mta.testing.nameserver import NameServer, Node
 from tests.unit.mta.store import make

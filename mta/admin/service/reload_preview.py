@@ -6,23 +6,26 @@ depends on its account and mailing: changes of rules are told in words only.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import orjson
 
+from config.load import load_text
+from config.schema import PathLimits, Settings
+from config.types import rate_limit
 from mta.admin.backoffs import MAX_DESTINATIONS
-from mta.cli.output import span
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from config.schema import PathLimits, Settings
-    from mta.delivery.route import Route
-    from mta.store.queue.queue import Group
-    from mta.store.store import Store
+from mta.delivery.egress.paths import PathShaping
+from mta.delivery.egress.pools import SourcePools
+from mta.delivery.egress.warmup import WarmupPlans
+from mta.delivery.mx import Resolver
+from mta.delivery.route import Route
+from mta.mail.spans import span
+from mta.store.queue.queue import By, Group, QueueFilter
+from mta.store.store import Store
 
 _LIMITS = (
     "connections",
@@ -46,9 +49,6 @@ class _Move:
 
 def settings_in_use(run_dir: Path) -> Settings | None:
     """Return the settings that the service on this directory uses, None if they are not known. Raises ConfigError."""
-    from pathlib import Path
-
-    from config.load import load_text
 
     try:
         kept = orjson.loads((run_dir / "config.json").read_bytes())
@@ -59,7 +59,6 @@ def settings_in_use(run_dir: Path) -> Settings | None:
 
 async def effects(old: Settings, new: Settings, store: Store) -> list[str]:
     """Return what a reload means for queued mail, a line each. Raises StoreUnavailable."""
-    from mta.store.queue.queue import By
 
     groups = await store.queue.summary(By.DESTINATION)
     moves = await _moves(old, new, store, groups[:MAX_DESTINATIONS])
@@ -82,11 +81,6 @@ def _not_counted(old: Settings, new: Settings, destinations: int) -> Iterator[st
 async def _moves(
     old: Settings, new: Settings, store: Store, groups: Sequence[Group]
 ) -> Mapping[tuple[str, str], _Move]:
-    import asyncio
-
-    from mta.delivery.mx import Resolver
-    from mta.delivery.route import Route
-    from mta.store.queue.queue import By, QueueFilter
 
     before, after = Resolver(old), Resolver(new)
     routes = await asyncio.gather(
@@ -107,8 +101,6 @@ async def _moves(
 
 
 def _sources(old: Settings, new: Settings) -> Iterator[str]:
-    from mta.delivery.egress.pools import SourcePools
-    from mta.delivery.egress.warmup import WarmupPlans
 
     before, after = SourcePools(old.egress), SourcePools(new.egress)
     left = {source.name for source in after.sources}
@@ -127,8 +119,6 @@ def _sources(old: Settings, new: Settings) -> Iterator[str]:
 
 def _of_site(old: Settings, new: Settings, move: _Move) -> Iterator[str]:
     """Yield what changes for the mail that waits for a site."""
-    from mta.delivery.egress.paths import PathShaping
-    from mta.delivery.egress.pools import SourcePools
 
     waits = f"{move.recipients} queued recipients"
     if move.old.site != move.new.site:
@@ -166,6 +156,5 @@ def _value(key: str, value: object) -> str:
 
 def _seconds(rates: Sequence[str], messages: int) -> float:
     """Return how long so many messages take at these rates, at least."""
-    from config.types import rate_limit
 
     return max((messages / count * seconds for count, seconds in map(rate_limit, rates)), default=0.0)

@@ -1,0 +1,1 @@
+"""The service itself: its configuration, its sources, its requests to webhooks."""

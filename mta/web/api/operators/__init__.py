@@ -1,0 +1,1 @@
+"""Operations that are about the service as a whole, or mostly for operators."""
