@@ -1,7 +1,7 @@
 """The people who log in to the pages: add, list, reset, disable, and one-time links.
 
-Invariants: a link is shown once, to who asked for it; the store has its digest only. An operator disables neither
-themselves nor the last operator.
+Invariants: a link is shown once, to who asked for it; the store has its digest only. Who makes one has all the rights
+that it gives. The last operator is not disabled.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from mta.admin.context import AdminContext
-from mta.admin.errors import InvalidValue, NotFound, Refused
+from mta.admin.errors import Forbidden, InvalidValue, NotFound, Refused
 from mta.admin.permissions import Role
 from mta.store.accounts.web_users import WebUser
 from mta.store.journal.account_changes import AccountError
@@ -27,6 +27,7 @@ async def add(context: AdminContext, name: str, role: Role, *, account: str | No
     name = name.strip().lower()
     if not _NAME.fullmatch(name):
         raise InvalidValue("name", "a user's name is 1 to 64 of a-z 0-9 . _ @ + -, with a letter or digit at both ends")
+    _require_rights_of(context, role)
     if (role is Role.ACCOUNT) != bool(account):
         raise InvalidValue("account", "a user of the role account needs the name of the account, others have none")
     account_id = (await context.account(account)).account.id if account else None
@@ -55,6 +56,7 @@ async def link(context: AdminContext, name: str, *, lifetime: timedelta = LINK_L
     """Return the token of a new one-time link. Raises NotFound, Refused, StoreUnavailable."""
     context.require_operator()
     user = await get(context, name)
+    _require_rights_of(context, Role(user.role))
     if user.disabled_at:
         raise Refused(f"{user.name} is disabled: enable the user first")
     async with context.audited("user.link", user.name, account_id=user.account_id):
@@ -65,6 +67,7 @@ async def reset(context: AdminContext, name: str, *, reason: str = "") -> WebUse
     """Forget password, code and passkeys of a user, and end their sessions. Raises NotFound, StoreUnavailable."""
     context.require_operator()
     user = await get(context, name)
+    _require_rights_of(context, Role(user.role))
     async with context.audited("user.reset", user.name, account_id=user.account_id, reason=reason) as entry:
         entry.before.update(password=user.has_password, passkeys=user.passkeys)
         await context.store.web_users.reset(user.id)
@@ -94,3 +97,9 @@ async def enable(context: AdminContext, name: str) -> WebUser:
     async with context.audited("user.enable", user.name, account_id=user.account_id):
         await context.store.web_users.set_disabled(user.id, disabled=False)
     return user
+
+
+def _require_rights_of(context: AdminContext, role: Role) -> None:
+    """Raises Forbidden if the actor would make someone who may do more."""
+    if excess := sorted(role.scopes - context.actor.scopes):
+        raise Forbidden(f"a user of the role {role.value} has the scope {excess[0]}, which the caller lacks")

@@ -70,6 +70,8 @@ PAIRS: dict[str, str] = {
     "shaping suspend": "shaping.begin", "shaping resume": "shaping.cancel", "shaping explain": "shaping.explain",
     "shaping sources": "shaping.sources", "warmup resume": "shaping.resume_warmup",
     "warmup set": "shaping.set_warmup", "reload": "service.reload",
+    "user list": "users.list_", "user add": "users.add", "user login": "users.link", "user reset": "users.reset",
+    "user disable": "users.disable", "user enable": "users.enable",
     "token list": "tokens.list_", "token add": "tokens.add", "token revoke": "tokens.revoke",
 }  # fmt: skip
 
@@ -79,7 +81,7 @@ CLI_ONLY = {
     "config": "reads a file of this machine", "profile": "reads files of this machine", "classify": "needs no service",
     "certificate": "of this machine's files", "tls": "asks this machine's DNS", "trace": "shows live sessions here",
     "top": "shows this machine", "sink": "a test server", "inject": "a load generator", "man": "prints its own manual",
-    "demo": "a demo", "user": "operators make the people who may log in; their pages do the rest",
+    "demo": "a demo",
 }  # fmt: skip
 
 # Methods of the store that only read. Those that change something are called by ``mta.admin`` alone, with a row in the

@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from config.schema import DatabaseSettings
+from mta.admin.permissions import Role
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from mta.testing.nameserver import NameServer, Node
@@ -250,6 +251,24 @@ async def test_a_webhook_is_tested(api: Api) -> None:
     finally:
         await hook.stop()
     assert [row["after"]["accepted"] for row in await audited(api, "webhook.test")] == [True, False]
+
+
+async def test_users_are_added_linked_and_disabled_within_the_callers_rights(api: Api) -> None:
+    made = await api.post("/v1/users", {"name": "Eve", "role": "account", "account": "shop", "seconds": 600})
+    assert (made.status, made.json["user"]["account"], made.json["seconds"]) == (201, "shop", 600)
+    token = made.json["link"].partition("/login/link?token=")[2]
+    assert await api.store.web_sessions.user_of_link(token) == "eve"
+    assert (await api.post("/v1/users", {"name": "eve", "role": "operator"})).status == 409
+    assert [each["name"] for each in (await api.get("/v1/users")).json["items"]] == ["eve"]
+    assert (await api.post("/v1/users/eve/disable", {"reason": "has left"})).status == 204
+    assert (await api.post("/v1/users/eve/link", {})).status == 409
+    assert (await api.ask("POST", "/v1/users/eve/enable")).status == 204
+    assert "token=" in (await api.post("/v1/users/eve/reset", {"reason": "lost"})).json["link"]
+    await api.token("narrow", Role.OPERATOR, scopes=["users:read", "users:write"])
+    for path, body in (("/v1/users", {"name": "mallory", "role": "operator"}), ("/v1/users/eve/link", {})):
+        assert (await api.post(path, body, by="narrow")).status == 403
+    assert (await api.get("/v1/users", by="abuse_desk")).status == 403
+    assert token not in json.dumps((await api.get("/v1/audit", params={"action": "user"})).json)
 
 
 async def test_without_a_supervisor_nothing_is_reloaded(api: Api) -> None:
