@@ -19,6 +19,7 @@ from email.utils import format_datetime
 
 from config.schema import Settings
 from mta.admin.senders.domain_check import read_key_ring
+from mta.admin.service.receiver_tls import reporter_address
 from mta.delivery.mx import Resolver
 from mta.delivery.name_servers import DnsError
 from mta.delivery.tls.report import ReportPlaces, TlsReport, TlsRptError, record_name, report_places
@@ -43,11 +44,6 @@ TRIES = 5
 POST_TIMEOUT = 60.0  # seconds
 
 _MEDIA_TYPE = "application/tlsrpt+gzip"
-
-
-def reporter_address(settings: Settings) -> Address:
-    """Return who our reports come from."""
-    return Address.parse(settings.egress.tls_report_from or f"postmaster@{settings.server.hostname}")
 
 
 async def send_due_reports(settings: Settings, store: Store, metrics: Metrics) -> None:

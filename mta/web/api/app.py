@@ -29,13 +29,13 @@ from mta.web.api import (
     tokens,
     webhooks,
 )
-from mta.web.api.operators import blocklists, egress, ledger, privacy, reload, service, shaping, takedowns, users
+from mta.web.api.operators import blocklists, egress, ledger, privacy, reload, service, shaping, takedowns, tls, users
 
 # ``ledger`` before ``consents``, whose addresses are paths of any length.
 NOUNS = (
     accounts, audit, blocklists, breakers, complaints, ledger, consents, credentials, domains, egress, events, jobs,
-    keys, mailings, messages, privacy, queue, reload, service, shaping, sign_up_forms, suppressions, takedowns, tokens,
-    users, webhooks,
+    keys, mailings, messages, privacy, queue, reload, service, shaping, sign_up_forms, suppressions, takedowns, tls,
+    tokens, users, webhooks,
 )  # fmt: skip
 
 _ABOUT = """Every request has a token: `Authorization: Bearer imp_...`, made by `mta token add`.

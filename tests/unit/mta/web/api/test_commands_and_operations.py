@@ -72,6 +72,7 @@ PAIRS: dict[str, str] = {
     "warmup set": "shaping.set_warmup", "reload": "service.reload",
     "user list": "users.list_", "user add": "users.add", "user login": "users.link", "user reset": "users.reset",
     "user disable": "users.disable", "user enable": "users.enable",
+    "tls show": "tls.policies", "tls report": "tls.sessions",
     "token list": "tokens.list_", "token add": "tokens.add", "token revoke": "tokens.revoke",
 }  # fmt: skip
 
@@ -79,7 +80,7 @@ PAIRS: dict[str, str] = {
 CLI_ONLY = {
     "serve": "runs the service", "check": "reads a file of this machine",
     "config": "reads a file of this machine", "profile": "reads files of this machine", "classify": "needs no service",
-    "certificate": "of this machine's files", "tls": "asks this machine's DNS", "trace": "shows live sessions here",
+    "certificate": "of this machine's files", "trace": "shows live sessions here",
     "top": "shows this machine", "sink": "a test server", "inject": "a load generator", "man": "prints its own manual",
     "demo": "a demo",
 }  # fmt: skip

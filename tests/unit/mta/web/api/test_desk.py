@@ -38,7 +38,9 @@ SECTIONS: dict[str, Any] = {
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def api(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Api]:
     listed = Node(a=("127.0.0.2",), txt=("sends spam",), ttl=0)
-    server = NameServer({"2.0.0.127.zen.example": listed, "2.2.0.192.zen.example": listed})
+    zone = {"2.0.0.127.zen.example": listed, "2.2.0.192.zen.example": listed}
+    zone |= {"gmail.com": Node(mx=((5, "mx.gmail.com"),)), "mx.gmail.com": Node(a=("192.0.2.25",))}
+    server = NameServer(dict(zone))
     dns = {"servers": [f"127.0.0.1:{await server.start()}"], "timeout": "1s"}
     secrets = Secrets(bytes(range(32)))
     store = await Store.open(module_database, DatabaseSettings(), secrets)
@@ -269,6 +271,14 @@ async def test_users_are_added_linked_and_disabled_within_the_callers_rights(api
         assert (await api.post(path, body, by="narrow")).status == 403
     assert (await api.get("/v1/users", by="abuse_desk")).status == 403
     assert token not in json.dumps((await api.get("/v1/audit", params={"action": "user"})).json)
+
+
+async def test_tls_of_a_domain_is_looked_up(api: Api) -> None:
+    told = (await api.get("/v1/tls/policies/gmail.com")).json
+    assert (told["domain"], told["site"], told["settings"]) == ("gmail.com", "gmail", "opportunistic")
+    assert [each["demand"] for each in told["hosts"]] == ["opportunistic"]
+    assert (await api.get("/v1/tls/policies/nowhere.example")).status == 409
+    assert (await api.get("/v1/tls/sessions", by="abuse_desk")).json == []
 
 
 async def test_without_a_supervisor_nothing_is_reloaded(api: Api) -> None:
