@@ -169,7 +169,7 @@ def _of_state(
     if any(word.tag == "maybe" and _distance(word, *pair) <= NEAR for word in found):
         return _meaning(category, "maybe", matched)
     if "domain" in of:
-        return _meaning("bad_domain", "domain", matched, hard=hard)
+        return _meaning("bad_domain", "domain", matched, hard=True)
     return _meaning(category, state, matched, hard=hard, suppress=state != "unavailable")
 
 
