@@ -72,7 +72,7 @@ def _passkeys(found: Sequence[Passkey]) -> PageTable:
 
 def _sessions(found: Sequence[WebSession]) -> PageTable:
     titles = tables.columns(
-        began=("Logged in", "time"), seen=("Last seen", "time"), source="From", agent=("Browser", "wide")
+        began=("Logged in", "time"), seen=("Last seen", "time"), source=("From", "name"), agent=("Browser", "wide")
     )
     rows = [
         [tables.at(each.created_at), tables.at(each.seen_at), tables.text(each.source), tables.text(each.agent)]
