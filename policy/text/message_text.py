@@ -119,7 +119,18 @@ class _Bodies:
 class MessageText:
     """``content``: the whole message. Decoded on demand, and only once."""
 
-    __slots__ = ("_bodies", "_budget", "_content", "_overspent", "_pages", "_root", "_texts", "_views", "_writer")
+    __slots__ = (
+        "_beside",
+        "_bodies",
+        "_budget",
+        "_content",
+        "_overspent",
+        "_pages",
+        "_root",
+        "_texts",
+        "_views",
+        "_writer",
+    )
 
     def __init__(self, content: bytes) -> None:
         self._content = content
@@ -131,6 +142,7 @@ class MessageText:
         self._texts: dict[int, str] = {}
         self._pages: dict[int, HtmlDocument] = {}
         self._views: tuple[View, ...] | None = None
+        self._beside: tuple[View, ...] | None = None
 
     @property
     def writer(self) -> NoticeWriter:
@@ -184,8 +196,10 @@ class MessageText:
     def plain_alternatives(self) -> tuple[View, ...]:
         """The plain texts beside a page, which programs show that show no HTML; not those that only lead to the page
         (``plain_alternative``)."""
-        texts = (self._text(part) for part in self._parts.beside)
-        return tuple(_TEXTS.view(text) for text in texts if not only_points(text))
+        if self._beside is None:
+            found = (_TEXTS.view(self._text(part)) for part in self._parts.beside)
+            self._beside = tuple(view for view in found if view is not None)
+        return self._beside
 
     @property
     def visible(self) -> str:
@@ -286,8 +300,9 @@ class MessageText:
             yield from _plain_links(self._text(part))
 
 
-def _plain_view(text: str) -> View:
-    return View(opened(text), tuple(islice(_plain_links(text), MAX_LINKS)), (text,))
+def _plain_view(text: str) -> View | None:
+    """What readers of a text beside a page see, None for a note that leads to the page."""
+    return None if only_points(text) else View(opened(text), tuple(islice(_plain_links(text), MAX_LINKS)), (text,))
 
 
 def _plain_links(text: str) -> Iterator[Link]:

@@ -98,6 +98,12 @@ class ObstacleWords(Section):
     clicks: list[str]
     agents: list[str]
     ours: list[str]
+    continuing: list[str]
+    until: list[str]
+    then: list[str]
+    reaching: list[str]
+    tied: list[str]
+    favours: list[str]
 
     @property
     def units(self) -> dict[str, list[str]]:
@@ -118,20 +124,34 @@ class _Words(Section):
 class ObstacleGrammar:
     """The grammar of all languages, compiled."""
 
-    __slots__ = ("_conditions", "_demands", "_languages", "_props", "_signs")
+    __slots__ = (
+        "_conditions",
+        "_demands",
+        "_goes_on",
+        "_languages",
+        "_props",
+        "_removals",
+        "_signs",
+        "_then",
+        "_until",
+    )
 
     def __init__(self, languages: list[ObstacleWords]) -> None:
         self._languages = [_Language(words) for words in languages]
         told = [
             word
             for words in languages
-            for kind in (words.first, words.paid, words.means, words.impossible, words.later)
+            for kind in (words.first, words.paid, words.means, words.impossible, words.later, words.tied)
             for word in kind
         ]
         counts = [count for words in languages for count in (*words.numbers, *words.many, "one")]
         units = [unit for words in languages for kind in words.units.values() for unit in kind]
         times = rf"(?:(?<![\d.])\d{{1,3}}|{any_of(dict.fromkeys(counts))})(?: {_WORD})?? {any_of(dict.fromkeys(units))}"
         self._signs = re.compile(f"{any_of(dict.fromkeys(told))}|{times}|{_SUM}")
+        self._goes_on = re.compile(any_of(dict.fromkeys(each for words in languages for each in words.continuing)))
+        self._until = re.compile(any_of(dict.fromkeys(each for words in languages for each in words.until)))
+        self._then = re.compile(any_of(dict.fromkeys(each for words in languages for each in words.then)))
+        self._removals = re.compile(any_of(dict.fromkeys(each for words in languages for each in words.removals)))
         self._conditions = re.compile("|".join(conditions_of(words).pattern for words in languages))
         self._props = re.compile(any_of(dict.fromkeys(prop for words in languages for prop in words.props)))
         self._demands = re.compile(any_of(dict.fromkeys(demand for words in languages for demand in words.demands)))
@@ -145,7 +165,9 @@ class ObstacleGrammar:
 
     def may_tell(self, text: str) -> bool:
         """Return whether a text can tell of an obstacle; quick, and true too often."""
-        if self._signs.search(text) or self._conditions.search(text):
+        if self._signs.search(text) or (self._removals.search(text) and self._conditions.search(text)):
+            return True
+        if (self._goes_on.search(text) and self._until.search(text)) or self._then.search(text):
             return True
         demands = [found.start() for found in self._demands.finditer(text)]
         if not demands:
@@ -180,9 +202,9 @@ class _Language:
     """The patterns of one language."""
 
     __slots__ = (
-        "_agents", "_aims", "_alternatives", "_clicks", "_conditions", "_demands", "_fallback", "_first",
-        "_impossible", "_later", "_means", "_needless", "_optional", "_other_way", "_paid", "_props", "_requests",
-        "_services", "_takes", "_without", "usual",
+        "_agents", "_aims", "_alternatives", "_clicks", "_conditions", "_demands", "_fallback", "_favours", "_first",
+        "_goes_on", "_impossible", "_later", "_means", "_needless", "_optional", "_other_way", "_paid", "_props",
+        "_requests", "_services", "_takes", "_then", "_tied", "_until", "_without", "usual",
     )  # fmt: skip
 
     def __init__(self, words: ObstacleWords) -> None:
@@ -206,12 +228,21 @@ class _Language:
         self._conditions = conditions_of(words)
         self._clicks = re.compile(any_of(words.clicks))
         self._agents = re.compile(any_of(words.agents))
+        self._goes_on = re.compile(any_of(words.continuing))
+        self._until = re.compile(any_of(words.until))
+        self._tied, self._favours = re.compile(any_of(words.tied)), re.compile(any_of(words.favours))
+        self._then = re.compile(
+            rf"{any_of(words.then)}(?: {_WORD}){{0,4}}? {any_of((*words.means, *words.reaching))}"
+            rf"|{any_of((*words.means, *words.reaching))}(?: {_WORD}){{0,2}}? {any_of(words.then)}"
+        )
         self._takes = _Spans(words)
 
     def told(self, sentence: str, nearness: Nearness, patience: int) -> Obstacle | None:
         needed = self._demands.search(sentence) is not None
         beside = nearness in (Nearness.NEAR, Nearness.LISTED)
         asked = not beside or self._requests.search(sentence) is not None
+        if nearness is not Nearness.LISTED and (found := self._tie(sentence)):
+            return found
         if not asked and (nearness is Nearness.LISTED or not needed):
             return None
         if beside and self._aims.search(sentence):
@@ -221,6 +252,14 @@ class _Language:
             found = self._cost(sentence) or self._needed(sentence) or self._refusal(sentence)
             found = found or self._delay(sentence, patience) or self._condition(sentence)
         return found
+
+    def _tie(self, sentence: str) -> Obstacle | None:
+        """Return what ties the end to something, in words that tell it of whatever it is: "otherwise you stay on the
+        list". A favour that is asked ties nothing."""
+        if self._optional.search(sentence) or self._favours.search(sentence) or self._needless.search(sentence):
+            return None
+        found = self._tied.search(sentence)
+        return _obstacle(Bar.FIRST, found) if found else None
 
     def _done_first(self, sentence: str, nearness: Nearness, *, needed: bool) -> Obstacle | None:
         """Return what must be done first. That there is a login says nothing; that one must log in does."""
@@ -238,6 +277,8 @@ class _Language:
 
     def _another_way(self, sentence: str, *, needed: bool) -> Obstacle | None:
         """Return the other way than the link; not a telephone number."""
+        if then := self._then.search(sentence):
+            return _obstacle(Bar.ANOTHER_WAY, then)
         if not needed and self._alternatives.search(sentence):
             return None
         for clause in _CLAUSES.split(sentence):
@@ -287,8 +328,9 @@ class _Language:
         return None
 
     def _delay(self, sentence: str, patience: int) -> Obstacle | None:
-        later = self._later.search(sentence)
-        found = later or self._takes.longer_than(patience, sentence)
+        found = self._later.search(sentence) or self._takes.longer_than(patience, sentence)
+        if not found and self._goes_on.search(sentence) and not self._takes.names_one(sentence):
+            found = self._until.search(sentence)
         return _obstacle(Bar.DELAY, found) if found else None
 
 
@@ -316,6 +358,10 @@ class _Spans:
             if (found["takes"] or found["lasts"]) and self._days(found) > patience:
                 return found
         return None
+
+    def names_one(self, sentence: str) -> bool:
+        """Return whether a sentence names any time."""
+        return self._counted.search(sentence) is not None
 
     def _days(self, found: re.Match[str]) -> float:
         lengths = {"hours": 1 / 24, "days": 1, "weeks": 7, "months": 30}

@@ -62,16 +62,16 @@ class TextCache(Generic[T]):
     __slots__ = ("_kept", "_read")
 
     def __init__(self, limit: int, read: Callable[[str], T]) -> None:
-        self._kept: Recent[T] = Recent(limit)
+        self._kept: Recent[tuple[T]] = Recent(limit)
         self._read = read
 
     def view(self, text: str) -> T:
         """Return what ``read`` makes of ``text``."""
         kept = self._kept.find(text)
         if kept is None:
-            kept = self._read(text)
+            kept = (self._read(text),)
             self._kept.keep(text, kept, len(text) * TEXT)
-        return kept
+        return kept[0]
 
 
 class Recent(Generic[T]):
