@@ -30,7 +30,7 @@ from policy.footer.writer import NoticeWriter
 from policy.html.document import LIMIT, HtmlDocument, Image, Link
 from policy.html.visibility import Hidden, Unproven
 from policy.reading_budget import ReadingBudget, TooIntricate
-from policy.text.page_cache import PageCache, TextCache
+from policy.text.page_cache import PageCache, Recent
 from policy.text.plain_alternative import only_points, opened
 from policy.text.wrapped_lines import unwrapped
 
@@ -44,10 +44,13 @@ MAX_ENCODED = 4 * 1024 * 1024  # octets of the largest text that is decoded at a
 MAX_PARTS = 2000
 MAX_LINKS = 2000
 MAX_VIEWS = 5
+TEXT = 8  # octets that a plain text takes for each of its own, what was found in it included
+FEW_OCTETS = 256 * 1024  # of a text that may be kept
 MAX_KEPT = 64  # results that are kept with what a reader sees
 AROUND = 300  # characters beside a link in plain text
 
 _PAGES = PageCache(MAX_CACHED)
+_BESIDE: Recent[tuple[View | None]] = Recent(MAX_CACHED)
 _UNREAD = "a message inside the message, which programs show; attach it (Content-Disposition: attachment)"
 _URL = re.compile(r"\b(?:https?://|mailto:)[^\s<>\"'{}|\\^`]{1,2000}", re.IGNORECASE)
 _ONCE = ("boundary", "charset", "start")  # parameters that mean something else if they are there twice
@@ -197,9 +200,24 @@ class MessageText:
         """The plain texts beside a page, which programs show that show no HTML; not those that only lead to the page
         (``plain_alternative``)."""
         if self._beside is None:
-            found = (_TEXTS.view(self._text(part)) for part in self._parts.beside)
+            found = map(self._view_beside, self._parts.beside)
             self._beside = tuple(view for view in found if view is not None)
         return self._beside
+
+    def _view_beside(self, part: PyLazyMimePart) -> View | None:
+        """What readers of a text beside a page see, None for a note that leads to the page. One that came before is not
+        even decoded."""
+        if id(part) in self._texts or (part.encoded_size or 0) > FEW_OCTETS:
+            return _plain_view(self._text(part))
+        try:
+            octets = (next(iter(_header(part, "content-type")), ""), part.content)
+        except (ParseError, ValueError):
+            return None
+        kept = _BESIDE.find(octets)
+        if kept is None:
+            kept = (_plain_view(self._text(part)),)
+            _BESIDE.keep(octets, kept, len(octets[1] or b"") * TEXT)
+        return kept[0]
 
     @property
     def visible(self) -> str:
@@ -301,7 +319,6 @@ class MessageText:
 
 
 def _plain_view(text: str) -> View | None:
-    """What readers of a text beside a page see, None for a note that leads to the page."""
     return None if only_points(text) else View(opened(text), tuple(islice(_plain_links(text), MAX_LINKS)), (text,))
 
 
@@ -315,7 +332,6 @@ def _plain_links(text: str) -> Iterator[Link]:
         yield Link(match[0].rstrip(".,;:!?)]"), "", around)
 
 
-_TEXTS = TextCache(MAX_CACHED, _plain_view)
 _HTML = frozenset({"text/html", "application/xhtml+xml", "text/x-amp-html"})
 
 

@@ -11,7 +11,7 @@ Limitations: for one thread; trees are not shared between threads.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -21,7 +21,6 @@ from policy.reading_budget import ReadingBudget
 T = TypeVar("T")
 
 TREE = 12  # octets that a page takes for each character, its tree included
-TEXT = 4  # octets that a plain text takes for each character, what was found in it included
 SEEN = 4096  # pages that are known to have come once
 
 
@@ -56,43 +55,25 @@ class PageCache:
         return page
 
 
-class TextCache(Generic[T]):
-    """At most ``limit`` octets of texts as ``read`` reads them, those that came last."""
-
-    __slots__ = ("_kept", "_read")
-
-    def __init__(self, limit: int, read: Callable[[str], T]) -> None:
-        self._kept: Recent[tuple[T]] = Recent(limit)
-        self._read = read
-
-    def view(self, text: str) -> T:
-        """Return what ``read`` makes of ``text``."""
-        kept = self._kept.find(text)
-        if kept is None:
-            kept = (self._read(text),)
-            self._kept.keep(text, kept, len(text) * TEXT)
-        return kept[0]
-
-
 class Recent(Generic[T]):
     """What was made of texts that came at least twice: at most ``limit`` octets, those that came last."""
 
     __slots__ = ("_kept", "_limit", "_seen", "octets")
 
     def __init__(self, limit: int) -> None:
-        self._kept: OrderedDict[str, tuple[T, int]] = OrderedDict()
+        self._kept: OrderedDict[Hashable, tuple[T, int]] = OrderedDict()
         self._limit = limit
         self._seen: OrderedDict[int, None] = OrderedDict()
         self.octets = 0
 
-    def find(self, text: str) -> T | None:
+    def find(self, text: Hashable) -> T | None:
         kept = self._kept.get(text)
         if kept is None:
             return None
         self._kept.move_to_end(text)
         return kept[0]
 
-    def keep(self, text: str, made: T, octets: int) -> None:
+    def keep(self, text: Hashable, made: T, octets: int) -> None:
         """Keep what was made of ``text``, if it came before."""
         if not self._came_before(text) or octets > self._limit:
             return
@@ -101,7 +82,7 @@ class Recent(Generic[T]):
         while self.octets > self._limit:
             self.octets -= self._kept.popitem(last=False)[1][1]
 
-    def _came_before(self, text: str) -> bool:
+    def _came_before(self, text: Hashable) -> bool:
         mark = hash(text)
         if mark in self._seen:
             return True
