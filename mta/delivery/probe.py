@@ -33,7 +33,7 @@ from mta.delivery.pool import (
 from mta.delivery.route import Route, Target
 from mta.delivery.tls.dane import certified_names
 from mta.delivery.tls.demand import Unfit
-from mta.delivery.transaction import NO_UTF8_ADDRESS, rcpt_command, unsupported_recipient
+from mta.delivery.transaction import rcpt_command, unsupported_recipient
 from mta.http_client import NotPublic, require_public
 from mta.mail.address import Address
 from mta.mail.delivery import QueuedRecipient, Stage
@@ -180,13 +180,11 @@ class Prober:
 
     async def _ask_for_recipient(self, probe: HostProbe, session: DeliverySession, recipient: Address) -> None:
         probe.stage, asked = Stage.SENDER, QueuedRecipient(0, recipient)
-        if reply := unsupported_recipient(asked, session.extensions):
-            probe.stage, probe.reply = Stage.RECIPIENT, reply
-            return
+        for stage, address in ((Stage.SENDER, self.sender), (Stage.RECIPIENT, recipient)):
+            if address and (reply := unsupported_recipient(QueuedRecipient(0, address), session.extensions)):
+                probe.stage, probe.reply = stage, reply
+                return
         needs_utf8 = not recipient.is_ascii or (self.sender is not None and not self.sender.is_ascii)
-        if needs_utf8 and not session.extensions.smtputf8:
-            probe.reply = NO_UTF8_ADDRESS
-            return
         mail = f"MAIL FROM:<{self.sender or ''}>{' SMTPUTF8' if needs_utf8 else ''}\r\n".encode()
         timeouts = self.settings.egress.timeouts
         if not await _say(probe, session, mail, timeouts.mail):

@@ -11,6 +11,7 @@ import trustme
 
 from config.schema import Settings
 from mta.delivery.probe import HostProbe, Prober
+from mta.delivery.transaction import NO_UTF8_ADDRESS
 from mta.mail.address import Address
 from mta.mail.delivery import Stage
 from mta.mail.reply import ReplyKind
@@ -41,6 +42,15 @@ async def test_the_conversation_ends_before_data() -> None:
         assert verbs == ["EHLO", "MAIL", "RCPT", "RSET", "QUIT"]
         assert "MAIL FROM:<desk@sender.example>" in _said(probe, sent=True)
         assert receiver.ledger.accepted == []
+
+
+async def test_a_sender_that_the_host_cannot_be_told_is_said() -> None:
+    async with far_end() as world:
+        await world.receiver(Script(extensions=("PIPELINING",)))
+        world.domain("example.com", "127.0.0.2")
+        (probe,) = await _ask(world, sender="grüße@sender.example")
+        assert (probe.stage, probe.reply) == (Stage.SENDER, NO_UTF8_ADDRESS)
+        assert [text.split()[0] for text in _said(probe, sent=True)] == ["EHLO", "QUIT"]
 
 
 async def test_with_a_domain_the_end_comes_before_mail() -> None:
