@@ -155,7 +155,7 @@ async def _before(page: PageRequest, webhook: WebhookDetails, since: datetime | 
 
 @routes.post("/webhooks/{webhook}/{what}", WRITE, again=show)
 async def change(page: PageRequest) -> Answer:
-    """Pause, resume, rotate or remove a webhook."""
+    """Pause, resume, test, rotate or remove a webhook."""
     webhook = await _webhook(page)
     match page.path_text("what"):
         case "pause":
@@ -164,6 +164,10 @@ async def change(page: PageRequest) -> Answer:
         case "resume":
             await webhooks.resume(page.context, webhook.id)
             done = "Resumed."
+        case "test":
+            why = await webhooks.send_test(page.context, webhook.id)
+            done = "It took a test event." if why is None else f"It did not take a test event: {why}"
+            return Redirect(f"/webhooks/{webhook.id}", done, "ok" if why is None else "bad")
         case "rotate":
             return await _show(page, await webhooks.rotate(page.context, webhook.id))
         case "remove":

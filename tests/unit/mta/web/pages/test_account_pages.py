@@ -11,7 +11,7 @@ from mta.mail.hold import Hold, HoldSource
 from mta.mail.identity import format_id
 from mta.store.accounts.reviews import Setting
 from policy.accounts.account import AccountStatus, StatusChange
-from tests.unit.mta.store.make import accepted, failed, put, result
+from tests.unit.mta.store.make import accepted
 from tests.unit.mta.web.pages.rig import Site
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -85,37 +85,6 @@ async def test_a_domain_shows_its_records_and_a_secret_is_shown_once(site: Site)
     assert "no credential" in (await site.browsers["club"].post("/credentials/revoke", fields)).words
     revoked = await site.shop.post("/credentials/revoke", {**fields, "csrf": again.form("/logout")["csrf"]})
     assert "is revoked" in revoked.words
-
-
-async def test_a_webhook_is_added_sent_again_to_and_removed(site: Site) -> None:
-    assert (await site.shop.submit("/webhooks", "/webhooks", url="http://127.0.0.1/")).status == 422
-    made = await site.shop.submit("/webhooks", "/webhooks", url="https://hooks.example.net/in")
-    assert "signing secret" in made.words
-    (webhook,) = await site.store.webhooks.list()
-    at = f"/webhooks/{webhook.id}"
-    assert (await site.browsers["club"].get(at)).status == 404
-    shop = (await site.store.accounts.find("shop")).account
-    lost = await put(site.store, "gone@inbox.example", account_id=shop.id)
-    await site.store.results.write([result(lost, [failed(lost.recipients[0])])])
-    newest = await site.store.outbox.newest(shop.id)
-    page = await site.shop.get(at)
-    assert "gone@inbox.example" in page.words
-    assert "waits" in page.words
-    early = await site.shop.submit(at, f"{at}/replay", first=str(newest))
-    assert (early.status, "has taken nothing from there on yet" in early.words) == (422, True)
-    async with site.store.events._database.session() as connection:
-        await connection.execute("update webhook set cursor = $1 where id = $2", newest, webhook.id)
-    assert "taken" in (await site.shop.get(at)).words
-    both = await site.shop.submit(at, f"{at}/replay", first=str(newest), since="2026-01-01 00:00")
-    assert (both.status, "one of the two" in both.words) == (422, True)
-    again = await site.shop.submit(at, f"{at}/replay", first=str(newest))
-    assert "is sent again" in again.words
-    assert (await site.store.webhooks.find(webhook.id)).cursor == newest - 1
-    assert "Paused" in (await site.shop.submit(at, f"{at}/pause")).words
-    rotated = await site.shop.submit(at, f"{at}/rotate")
-    assert "new signing secret" in rotated.words
-    assert "Removed" in (await site.shop.submit(at, f"{at}/remove", reason="moved")).words
-    assert await site.store.webhooks.list() == []
 
 
 async def test_consents_are_imported_with_their_bad_lines(site: Site) -> None:
