@@ -38,7 +38,7 @@ _DIRECTIONS = frozenset("nsew")
 _SUFFIX = r"(?:bis|ter|quater)\b|[a-z](?![^\W_])"
 _KILOMETRE = r"(?:km|kil[oó]metro|p\.?k)\.?\s*\d+(?:\.\d+)?"  # houses on a country road
 _COMMA = re.compile(r"(\b(?:km|kil[oó]metro|p\.?k)\.?\s*\d+),(?=\d)")
-_NUMBER = rf"\d+(?:\s?[-/+]\s?\d+)*(?:\s?(?:{_SUFFIX}))?(?:\s?/\s?\w+)*|s/n|sin n[uú]mero|{_KILOMETRE}"
+_NUMBER = rf"\d+(?:\s?[-/+]\s?\d+|\s?-\s?(?:i{{1,3}}|iv)\b)*(?:\s?(?:{_SUFFIX}))?(?:\s?/\s?\w+)*|s/n|sin n[uú]mero|{_KILOMETRE}"
 _NUMBERED = re.compile(r"\b(?:n\.?\s?[º°o]\.?|nr\.?|n[uú]m(?:ero)?\.?|no\.?)\s*(?=\d)")
 _HEAD = re.compile(rf"(?P<number>{_NUMBER})\s+(?P<name>.*[^\W\d_].*)")
 _TAIL = re.compile(rf"(?P<name>.*[^\W\d_].*?)[\s.]+(?P<number>{_NUMBER})")
@@ -55,9 +55,10 @@ _BARE = re.compile(_NUMBER)
 _LABELS = shipped("addresses")["labels"]
 _LABEL = rf"(?:{'|'.join(_LABELS)})"
 _RAW_LABEL = _LABEL.replace("boite", "bo[iî]te").replace("tur", "t[uü]r")
+_RAW_FLOORS = "|".join(shipped("addresses")["floors"]).replace("etage", "[eé]tage")
 _UNIT = re.compile(
     rf"{BEGIN}(?:{_RAW_LABEL}(?:[\s.]+|(?=[\d#]))#?\s?|#\s?)(\d\w*(?:[-/]\w+)*|[a-z]-?\d\w*|[a-z](?![^\W_]))|"
-    r"(\d+)(?:st|nd|rd|th)?\s(?:floor|fl)\b"
+    rf"(\d+)(?:st|nd|rd|th|er|e|[eè](?:me|re)|\.?[ºª°])?\s(?:{_RAW_FLOORS})\b"
 )
 _ORDINAL = r"(?:st|nd|rd|th|do|ro|er|eme|e|\W?[oa]\b)?"
 _ZONE = re.compile(rf"\b(?:{'|'.join(shipped('addresses')['zones'])})(?=\s)")

@@ -28,7 +28,7 @@ ROOM = 30  # characters that a part of a text may take beside its letters: those
 FEW = 8  # places of a name or a street that are looked at for the rest
 MOST = 200  # places of one word that are looked at
 
-_WORD = re.compile(r"\d+(?:st|nd|rd|th)(?![^\W_])|\d+|[^\W\d_]+|&")
+_WORD = re.compile(r"\d+(?:st|nd|rd|th|e)(?![^\W_])|\d+|[^\W\d_]+|&")
 _PLAIN = str.maketrans({
     "ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe", "ı": "i", "°": "o", "‘": "'", "’": "'", "ʼ": "'", "´": "'",
     **dict.fromkeys("‐‑‒–—―−", "-"), **dict.fromkeys("\u00ad\u200b\u200c\u200d\u2060\ufeff", ""),
