@@ -138,6 +138,51 @@ def test_another_address_is_not_taken_for_it(registered: Address, text: str) -> 
     assert not shows(registered, text)
 
 
+@pytest.mark.parametrize(
+    ("registered", "text"),
+    [
+        (
+            ("Burgemeester van Tuyllstraat 14 A", "3453 AB", "De Meern", "NL"),
+            "Burg. v. Tuyllstraat 14a, 3453AB De Meern",
+        ),
+        (
+            ("2e Jan van der Heijdenstraat 44-III", "1074 XR", "Amsterdam", "NL"),
+            "Tweede Jan v.d. Heijdenstraat 44 III, 1074 XR Amsterdam",
+        ),
+        (("Karl-Liebknecht-Straße 12", "04107", "Leipzig", "DE"), "Karl Liebknecht Str. 12, D-04107 Leipzig"),
+        (("Dr.-Külz-Ring 10", "01067", "Dresden", "DE"), "Dr. Külz-Ring 10, 01067 Dresden"),
+        (("Mariahilfer Straße 45/2/12", "1060", "Wien", "AT"), "Mariahilferstr. 45, Stiege 2, Top 12, 1060 Wien"),
+        (("14, avenue du Maréchal Foch", "69006", "Lyon", "FR"), "14 av. Mal Foch – 69006 LYON"),
+        (
+            ("ZI des Paluds, 120 avenue du Garlaban", "13400", "Aubagne", "FR"),
+            "120, av. du Garlaban – Z.I. des Paluds – 13400 Aubagne",
+        ),
+        (
+            ("27 boulevard Saint-Germain, 2e étage", "75005", "Paris", "FR"),
+            "27, bd Saint-Germain (2ème étage), 75005 Paris",
+        ),
+        (("Chaussée de Wavre 88 boîte 2", "1050", "Ixelles", "BE"), "Chée de Wavre 88/2, 1050 Bruxelles (Ixelles)"),
+        (("Calle de Alcalá, 96, 3.º izquierda", "28009", "Madrid", "ES"), "C/ Alcalá 96, 3º izda. 28009 Madrid"),
+        (
+            ("Polígono Industrial Malpica, calle E, nave 14", "50016", "Zaragoza", "ES"),
+            "Pol. Ind. Malpica, C/ E, nave 14, 50016 Zaragoza",
+        ),
+        (("Gran Vía 45, 6.ª planta", "28013", "Madrid", "ES"), "Gran Vía, 45 - planta 6 - 28013 Madrid"),
+        (("Flat 2, 18 St John's Road", "SW11 1PN", "London", "GB"), "18 Saint Johns Rd (Flat 2), London SW11 1PN"),
+        (
+            ("1200 Northwest Lovejoy Street, Suite 300", "97209", "Portland, OR", "US"),
+            "1200 NW Lovejoy St., Ste. 300, Portland, Oregon 97209",
+        ),
+        (
+            ("55 East 10th Street, Floor 5", "10003", "New York, NY", "US"),
+            "55 E. 10th St, 5th Floor, New York, NY 10003-1234",
+        ),
+    ],
+)
+def test_addresses_as_people_type_them(registered: Address, text: str) -> None:
+    assert shows(registered, text)
+
+
 def test_the_pieces_stand_in_one_place() -> None:
     street, rest = "Brunnenstr. 191", "10119 Berlin"
     assert not shows(BRUNNEN, f"{street}{' . ' * NEAR}{rest}")
