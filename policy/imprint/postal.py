@@ -38,7 +38,8 @@ _DIRECTIONS = frozenset("nsew")
 _SUFFIX = r"(?:bis|ter|quater)\b|[a-z](?![^\W_])"
 _KILOMETRE = r"(?:km|kil[oó]metro|p\.?k)\.?\s*\d+(?:\.\d+)?"  # houses on a country road
 _COMMA = re.compile(r"(\b(?:km|kil[oó]metro|p\.?k)\.?\s*\d+),(?=\d)")
-_NUMBER = rf"\d+(?:\s?[-/+]\s?\d+|\s?-\s?(?:i{{1,3}}|iv)\b)*(?:\s?(?:{_SUFFIX}))?(?:\s?/\s?\w+)*|s/n|sin n[uú]mero|{_KILOMETRE}"
+_LEVELS = r"(?:\s?[-/+]\s?\d+|\s?-\s?(?:i{1,3}|iv)\b)*"  # "12-3", "12-III"
+_NUMBER = rf"\d+{_LEVELS}(?:\s?(?:{_SUFFIX}))?(?:\s?/\s?\w+)*|s/n|sin n[uú]mero|{_KILOMETRE}"
 _NUMBERED = re.compile(r"\b(?:n\.?\s?[º°o]\.?|nr\.?|n[uú]m(?:ero)?\.?|no\.?)\s*(?=\d)")
 _HEAD = re.compile(rf"(?P<number>{_NUMBER})\s+(?P<name>.*[^\W\d_].*)")
 _TAIL = re.compile(rf"(?P<name>.*[^\W\d_].*?)[\s.]+(?P<number>{_NUMBER})")
