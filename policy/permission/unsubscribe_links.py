@@ -255,13 +255,14 @@ class UnsubscribeLinks:
 
     def _is_of_others(self, link: Link, words: str) -> bool:
         """Return whether a link ends something other than mail, by its words or those of its sentence."""
-        grammar, sentence = self._grammar, sentence_of(link, words)
+        grammar = self._grammar
         if grammar.says_nothing(words):
+            sentence = sentence_of(link, words)
             of_others = grammar.is_of_other_channel(sentence) and not grammar.offers(sentence)
             return of_others or grammar.ends_a_role(sentence)
         if grammar.is_of_other_channel(words):
             return True
-        return grammar.is_of_others(words, link.words) and not grammar.names_mail(sentence)
+        return grammar.is_of_others(words, link.words) and not grammar.names_mail(sentence_of(link, words))
 
 
 def _is_front_page(url: str) -> bool:

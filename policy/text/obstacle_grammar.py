@@ -125,16 +125,9 @@ class ObstacleGrammar:
     """The grammar of all languages, compiled."""
 
     __slots__ = (
-        "_conditions",
-        "_demands",
-        "_goes_on",
-        "_languages",
-        "_props",
-        "_removals",
-        "_signs",
-        "_then",
+        "_conditions", "_demands", "_goes_on", "_hints", "_languages", "_props", "_removals", "_signs", "_then",
         "_until",
-    )
+    )  # fmt: skip
 
     def __init__(self, languages: list[ObstacleWords]) -> None:
         self._languages = [_Language(words) for words in languages]
@@ -151,6 +144,8 @@ class ObstacleGrammar:
         self._goes_on = re.compile(any_of(dict.fromkeys(each for words in languages for each in words.continuing)))
         self._until = re.compile(any_of(dict.fromkeys(each for words in languages for each in words.until)))
         self._then = re.compile(any_of(dict.fromkeys(each for words in languages for each in words.then)))
+        hints = (each for words in languages for each in (*words.continuing, *words.then, *words.removals))
+        self._hints = re.compile(any_of(dict.fromkeys(hints)))
         self._removals = re.compile(any_of(dict.fromkeys(each for words in languages for each in words.removals)))
         self._conditions = re.compile("|".join(conditions_of(words).pattern for words in languages))
         self._props = re.compile(any_of(dict.fromkeys(prop for words in languages for prop in words.props)))
@@ -165,14 +160,18 @@ class ObstacleGrammar:
 
     def may_tell(self, text: str) -> bool:
         """Return whether a text can tell of an obstacle; quick, and true too often."""
-        if self._signs.search(text) or (self._removals.search(text) and self._conditions.search(text)):
-            return True
-        if (self._goes_on.search(text) and self._until.search(text)) or self._then.search(text):
+        if self._signs.search(text) or (self._hints.search(text) and self._may_be_tied(text)):
             return True
         demands = [found.start() for found in self._demands.finditer(text)]
         if not demands:
             return False
         return any(abs(found.start() - at) < REACH for found in self._props.finditer(text) for at in demands)
+
+    def _may_be_tied(self, text: str) -> bool:
+        """Return whether a text may tell of a condition, of mail that goes on, or of what is to be done then."""
+        if self._then.search(text) or (self._removals.search(text) and self._conditions.search(text)):
+            return True
+        return bool(self._goes_on.search(text) and self._until.search(text))
 
     def told(self, sentence: str, nearness: Nearness, patience: int = AT_ONCE) -> Obstacle | None:
         """Return the obstacle that a sentence, made plain, tells of. ``patience``: days it may take."""
