@@ -33,7 +33,7 @@ async def add(
     """
     if not name or len(name) > 64 or not name.isprintable() or name != name.strip():
         raise InvalidValue("name", f"{name!r}: a token's name is 1 to 64 printable characters")
-    if (role is Role.ACCOUNT) != (account is not None):
+    if (role is Role.ACCOUNT) != bool(account):
         raise InvalidValue("account", "a token of the role account needs the name of its account, others have none")
     wanted = role.scopes if scopes is None else frozenset(scopes)
     if unknown := sorted(wanted - ALL_SCOPES):

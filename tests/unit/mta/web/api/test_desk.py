@@ -273,6 +273,12 @@ async def test_users_are_added_linked_and_disabled_within_the_callers_rights(api
     assert token not in json.dumps((await api.get("/v1/audit", params={"action": "user"})).json)
 
 
+async def test_an_account_without_a_name_is_none(api: Api) -> None:
+    for kind in ("tokens", "users"):
+        answer = await api.post(f"/v1/{kind}", {"name": "nameless", "role": "account", "account": ""})
+        assert (answer.status, answer.json["errors"][0]["pointer"]) == (422, "/account")
+
+
 async def test_tls_of_a_domain_is_looked_up(api: Api) -> None:
     told = (await api.get("/v1/tls/policies/gmail.com")).json
     assert (told["domain"], told["site"], told["settings"]) == ("gmail.com", "gmail", "opportunistic")
