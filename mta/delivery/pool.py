@@ -18,9 +18,10 @@ import socket
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import Enum, auto
+from heapq import heappop, heappush
 from itertools import count
 from typing import NamedTuple
 
@@ -38,6 +39,7 @@ from mta.delivery.tls.demand import ClientCertificate, TlsDemand, TlsPolicy
 from mta.mail.delivery import Stage
 from mta.mail.reply import Reply
 from mta.mail.tls_session import TlsFault, TlsResult
+from mta.mail.values import dataclass
 from mta.observe.labels import Resource, Success
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
@@ -159,7 +161,8 @@ class SessionKey(NamedTuple):
 @dataclass(slots=True, eq=False)
 class DeliverySession:
     """A session that is ready for transactions. ``source``: our address. ``tls``: version, None for plain text.
-    ``octets``: of the messages it was used for."""
+    ``octets``: of the messages it was used for. ``idle_until``: loop time, None while it is not in the pool;
+    ``watched``: the pool looks at it some time."""
 
     key: SessionKey
     protocol: SmtpClientProtocol
@@ -171,6 +174,8 @@ class DeliverySession:
     octets: int = 0
     dirty: bool = False  # the receiver still has a transaction open
     max_recipients: int | None = None  # in one transaction, once the receiver has shown it
+    idle_until: float | None = None
+    watched: bool = False
 
 
 class Quirk(Enum):
@@ -471,8 +476,9 @@ class Pool:
     """Idle sessions, kept for the next message to the same host."""
 
     def __init__(self) -> None:
-        self._sessions: dict[SessionKey, list[tuple[float, DeliverySession]]] = {}  # with the loop time of their end
+        self._sessions: dict[SessionKey, list[DeliverySession]] = {}  # those used last at the end
         self._count = 0
+        self._watched: list[tuple[float, int, DeliverySession]] = []  # a heap, by when each is to be looked at
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -482,8 +488,9 @@ class Pool:
         """Return the session used last; the others may then grow old."""
         waiting = self._sessions.get(key)
         while waiting:
-            _, session = waiting.pop()
+            session = waiting.pop()
             self._count -= 1
+            session.idle_until = None
             if not waiting:
                 del self._sessions[key]
             if session.protocol.usable:
@@ -499,45 +506,64 @@ class Pool:
         if idle <= 0 or self._count >= MAX_IDLE or not session.protocol.usable:
             quit_session(session)
             return
-        ends = asyncio.get_running_loop().time() + idle
-        self._sessions.setdefault(session.key, []).append((ends, session))
+        session.idle_until = until = asyncio.get_running_loop().time() + idle
+        self._sessions.setdefault(session.key, []).append(session)
         self._count += 1
-        self._wake_at(ends)
+        if not session.watched:
+            self._watch(session, until)
 
     def close_idle(self, source: str, site: str, most: int | None = None) -> None:
         """Close the sessions of a path, ``most`` of them at most, those first that have been idle longest."""
-        of_path = [key for key in self._sessions if key.site == site and key.source.name == source]
-        idle = sorted(
-            ((ends, n, key, session) for key in of_path for n, (ends, session) in enumerate(self._sessions[key])),
-            key=lambda each: each[0],
-        )
-        for _, _, key, session in idle[:most]:
-            self._remove(key, session)
-            quit_session(session)
-
-    def _remove(self, key: SessionKey, session: DeliverySession) -> None:
-        self._sessions[key] = [each for each in self._sessions[key] if each[1] is not session]
-        self._count -= 1
-        if not self._sessions[key]:
-            del self._sessions[key]
+        idle = [
+            session
+            for key, waiting in self._sessions.items()
+            if key.site == site and key.source.name == source
+            for session in waiting
+        ]
+        for session in sorted(idle, key=_end)[:most]:
+            self._close(session)
 
     def drop_oldest(self) -> None:
         """Close a session whose end is near: its descriptor is needed."""
-        if not self._sessions:
-            return
-        key, waiting = min(self._sessions.items(), key=lambda entry: entry[1][0][0])
-        _, session = waiting[0]
-        self._remove(key, session)
-        quit_session(session)
+        if self._sessions:
+            self._close(min((waiting[0] for waiting in self._sessions.values()), key=_end))
 
     def close_all(self) -> None:
         """Close every session now, without waiting for the reply to QUIT."""
-        idle = [session for waiting in self._sessions.values() for _, session in waiting]
-        self._sessions.clear()
-        self._count = 0
-        for session in idle:
+        for session in self._pop_all():
             quit_session(session)
             session.protocol.abort()
+
+    async def close(self) -> None:
+        """End all sessions with QUIT."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        await asyncio.gather(*(session.protocol.wait_quit(QUIT_TIMEOUT) for session in self._pop_all()))
+
+    def _pop_all(self) -> list[DeliverySession]:
+        idle = [session for waiting in self._sessions.values() for session in waiting]
+        for session in idle:
+            session.idle_until = None
+        self._sessions.clear()
+        self._count = 0
+        return idle
+
+    def _close(self, session: DeliverySession) -> None:
+        waiting = self._sessions[session.key]
+        waiting.remove(session)
+        self._count -= 1
+        if not waiting:
+            del self._sessions[session.key]
+        session.idle_until = None
+        quit_session(session)
+
+    # --- time: each session is looked at when it may have been idle too long, however often it is used meanwhile
+
+    def _watch(self, session: DeliverySession, until: float) -> None:
+        session.watched = True
+        heappush(self._watched, (until, next(_numbers), session))
+        self._wake_at(until)
 
     def _wake_at(self, when: float) -> None:
         """See to it that ``_sweep`` runs at ``when``, or before."""
@@ -550,32 +576,21 @@ class Pool:
     def _sweep(self) -> None:
         """Close what has been idle too long; come back when the next one may have been."""
         self._timer, now = None, asyncio.get_running_loop().time()
-        first: float | None = None
-        for key, waiting in list(self._sessions.items()):
-            kept = [(ends, session) for ends, session in waiting if ends > now and session.protocol.usable]
-            if len(kept) < len(waiting):
-                held = {session for _, session in kept}
-                for _, session in waiting:
-                    if session not in held:
-                        quit_session(session)
-                self._count -= len(waiting) - len(kept)
-            if kept:
-                self._sessions[key] = kept
-                first = min(ends for ends, _ in kept) if first is None else min(first, *(ends for ends, _ in kept))
+        while self._watched and self._watched[0][0] <= now:
+            _, _, session = heappop(self._watched)
+            session.watched = False
+            if session.idle_until is None:
+                continue
+            if session.idle_until <= now or not session.protocol.usable:
+                self._close(session)
             else:
-                del self._sessions[key]
-        if first is not None:
-            self._wake_at(first)
+                self._watch(session, session.idle_until)
+        if self._watched:
+            self._wake_at(self._watched[0][0])
 
-    async def close(self) -> None:
-        """End all sessions with QUIT."""
-        if self._timer:
-            self._timer.cancel()
-            self._timer = None
-        ending = [session for waiting in self._sessions.values() for _, session in waiting]
-        self._sessions.clear()
-        self._count = 0
-        await asyncio.gather(*(session.protocol.wait_quit(QUIT_TIMEOUT) for session in ending))
+
+def _end(session: DeliverySession) -> float:
+    return session.idle_until or 0.0
 
 
 def quit_session(session: DeliverySession) -> None:

@@ -151,7 +151,7 @@ async def test_a_key_that_is_named_needs_no_authority(kind: str, authority: trus
 async def shown(far: FarEnd) -> bytes:
     """The digest of the key that the receiver has; as an operator would find it."""
     await far.deliver("bob@example.com")
-    (session,) = [each for waiting in far.courier._pool._sessions.values() for _, each in waiting]
+    (session,) = [each for waiting in far.courier._pool._sessions.values() for each in waiting]
     certificate = x509.load_der_x509_certificate(session.protocol.certificates()[0])
     far.counts.take()
     return sha256(certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()

@@ -129,5 +129,5 @@ async def test_small_packets_are_not_held_back() -> None:
         await far.receiver()
         await far.deliver("bob@example.com")
         [sessions] = far.courier._pool._sessions.values()
-        transport = sessions[0][1].protocol.transport
+        transport = sessions[0].protocol.transport
         assert transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
