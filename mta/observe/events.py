@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from typing import assert_never
 
 import msgspec
@@ -32,7 +31,6 @@ from mta.observe.sink import Sink
 MAX_TEXT = 500  # characters of a reply or other external text; keeps a line below PIPE_BUF
 
 _encode = msgspec.json.Encoder().encode
-_id = lru_cache(4096)(format_id)  # a message has at least two events
 
 
 class _Event(msgspec.Struct, omit_defaults=True, gc=False, tag_field="event"):
@@ -282,7 +280,7 @@ class EventLog:
         self._write(
             AcceptedEvent(
                 origin.received_at,
-                _id(message.id),
+                format_id(message.id),
                 origin.account,
                 origin.account_id,
                 _path(envelope.sender),
@@ -317,7 +315,7 @@ class EventLog:
 
     def dsn(self, dsn: MessageId, *, about: MessageId, recipient: Address, kind: str) -> None:
         """Log a queued notification. ``kind``: ``failed``, ``delayed`` or ``delivered``."""
-        self._write(DsnEvent(_now(), _id(dsn), _id(about), str(recipient), kind))
+        self._write(DsnEvent(_now(), format_id(dsn), format_id(about), str(recipient), kind))
 
     def destination_backoff(self, site: str, source: str, seconds: float, reply: Reply) -> None:
         """Log that nothing is sent from ``source`` to ``site`` for ``seconds``; ``reply``: of the last failure."""
@@ -364,7 +362,7 @@ def _outcome(
     line = OutcomeEvent(
         event,
         now,
-        _id(queued.message_id),
+        format_id(queued.message_id),
         str(result.recipient.address),
         _path(queued.sender),
         queued.destination,

@@ -20,7 +20,7 @@ from enum import Enum
 from hashlib import blake2b
 from itertools import product
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 SIZE = 64 * 1024  # bytes of a file: 8,192 series
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -122,52 +122,20 @@ class Histogram:
         return int(sum(self._values[self._start : self._sum]))
 
 
-class Counters(Generic[Label]):
+class Counters(dict[Label, Counter]):
     """A counter for each member of an enum: ``counters[Fault.SITE].inc()``."""
 
-    __slots__ = ("_children",)
 
-    def __init__(self, children: dict[Label, Counter]) -> None:
-        self._children = children
-
-    def __getitem__(self, label: Label) -> Counter:
-        return self._children[label]
-
-
-class CounterTable(Generic[Label, Second]):
+class CounterTable(dict[tuple[Label, Second], Counter]):
     """A counter for each pair of members of two enums: ``table[stage, kind].inc()``."""
 
-    __slots__ = ("_children",)
 
-    def __init__(self, children: dict[tuple[Label, Second], Counter]) -> None:
-        self._children = children
-
-    def __getitem__(self, labels: tuple[Label, Second]) -> Counter:
-        return self._children[labels]
-
-
-class Gauges(Generic[Label]):
+class Gauges(dict[Label, Gauge]):
     """A gauge for each member of an enum."""
 
-    __slots__ = ("_children",)
 
-    def __init__(self, children: dict[Label, Gauge]) -> None:
-        self._children = children
-
-    def __getitem__(self, label: Label) -> Gauge:
-        return self._children[label]
-
-
-class Histograms(Generic[Label]):
+class Histograms(dict[Label, Histogram]):
     """A histogram for each member of an enum."""
-
-    __slots__ = ("_children",)
-
-    def __init__(self, children: dict[Label, Histogram]) -> None:
-        self._children = children
-
-    def __getitem__(self, label: Label) -> Histogram:
-        return self._children[label]
 
 
 NamedCounters = dict[str, Counter]  # by name

@@ -25,7 +25,7 @@ log = get_logger()
 
 STDOUT = 1
 FILE_PIECE = 64 * 1024  # bytes
-FLUSH = 0.05  # seconds
+FLUSH = 0.2  # seconds: each time the thread takes the interpreter from the loop, which then waits for it
 MAX_WAITING = 32 * 1024 * 1024  # bytes kept for a slow consumer
 CLOSING = 2.0  # seconds allowed for the last lines
 
