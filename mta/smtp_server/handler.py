@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import ip_address
 from typing import Protocol
 
@@ -22,6 +22,7 @@ from mta.mail.address import Address
 from mta.mail.large_body import LargeBody
 from mta.mail.message import Envelope, IPAddress, Recipient
 from mta.mail.reply import Reply
+from mta.mail.values import dataclass
 from mta.observe.disk import DiskWatch
 from mta.observe.events import EventLog
 from mta.observe.metrics import Metrics

@@ -191,6 +191,11 @@ class ReplyWriter:
                 except ConnectionError:
                     raise ConnectionLost from None
 
+    @property
+    def has_replies(self) -> bool:
+        """Whether any are queued."""
+        return bool(self._pending)
+
     def close(self) -> None:
         """Write what is queued and end the connection, without waiting."""
         if self._pending and not self.client_is_gone:

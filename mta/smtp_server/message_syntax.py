@@ -26,6 +26,7 @@ from mta.smtp_server.line_faults import bare_fault, length_fault
 MAX_HYPHEN_LINES = 200_000  # lines that could be delimiters: about 0.1 s of looking
 
 _TYPE = re.compile(rb"\r\ncontent-type[ \t]*:((?:[^\r\n]|\r\n[ \t])*)", re.IGNORECASE)
+_LEAF = re.compile(rb"[ \t]*(?:text|image|audio|video|font|application)/", re.IGNORECASE)  # holds no parts
 _AS_WRITTEN = re.compile(rb'boundary[ \t]*=[ \t]*(?:"([^"\r\n]{1,200})"|([^\s;]{1,200}))', re.IGNORECASE)
 _HYPHENS = re.compile(rb"\r\n--([^\r\n]*)")
 
@@ -57,7 +58,7 @@ class MessageCheck:
             header = _header_block(piece)
             if fault := _header_fault(header, limits):
                 return fault
-            if _may_have_parts(header):
+            if _types_of_holders(header):
                 self._parts = _PartCount(limits.mime_depth, limits.mime_parts, limits.header_size)
                 return self._told(piece)
             return None
@@ -111,10 +112,12 @@ class _StructureError(Exception):
     """Why the MIME structure is rejected."""
 
 
-def _may_have_parts(header: bytes) -> bool:
-    """Return whether the message may have MIME parts. ``header``: the header block with its last CRLF."""
-    folded = header.lower()
-    return b"content-type" in folded and (b"multipart" in folded or b"message" in folded)
+def _types_of_holders(header: bytes) -> list[bytes]:
+    """Return the Content-Type fields of a header block, of which readers take the first or the last, unless all of them
+    plainly say that there are no parts."""
+    fields: list[bytes] = _TYPE.findall(header if header.startswith(b"\r\n") else b"\r\n" + header)
+    fields = fields if len(fields) < 4 else [*fields[:2], *fields[-2:]]
+    return [] if all(_LEAF.match(field) and len(field) <= MAX_OCTETS for field in fields) else fields
 
 
 class _PartCount:
@@ -185,8 +188,9 @@ class _OpenParts:
         while start < end:
             blank = content.find(b"\r\n\r\n", start, end)
             header = content[start : blank + 2] if blank >= 0 else content[start:end]
-            fields = _TYPE.findall(header if header.startswith(b"\r\n") else b"\r\n" + header)
-            fields = fields if len(fields) < 4 else [*fields[:2], *fields[-2:]]  # readers take the first or the last
+            fields = _types_of_holders(header)
+            if not fields:
+                return blank >= 0
             if any(len(field) > MAX_OCTETS for field in fields):
                 raise _StructureError(f"Content-Type too long: more than {MAX_OCTETS} octets")
             kinds = [parse_mime_value(field) for field in fields]

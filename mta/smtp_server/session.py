@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar, TypeVarTuple
 
@@ -21,6 +21,7 @@ from config.schema import Listener, ListenerTls
 from mta.mail.address import Address
 from mta.mail.message import Body, Envelope, Recipient, SenderTls
 from mta.mail.reply import Reply, ReplyKind
+from mta.mail.values import dataclass
 from mta.observe.labels import Auth
 from mta.observe.log import get_logger
 from mta.smtp_server import replies
@@ -165,7 +166,7 @@ class Session:
                 except Exception:
                     log.exception("command failed", session=self._client.session, verb=shown(verb))
                     self._reject(Rejected(replies.INTERNAL), verb)
-                if verb not in GROUPED:
+                if verb not in GROUPED and writer.has_replies:
                     await writer.flush()
         except CloseSession as close:
             writer.send(close.reply)
@@ -513,7 +514,8 @@ class Session:
 
     async def _ask(self, ask: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
         """Return the handler's answer. What is queued leaves first: it may take long."""
-        await self._connection.flush_before_waiting()
+        if self._writer.has_replies:
+            await self._connection.flush_before_waiting()
         self.waiting_for_handler = True
         try:
             return await ask(*args)

@@ -6,12 +6,12 @@ Pure: times are given, and errors name the parameter and what to do instead.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from mta.mail.message import ByMode, DeliverBy, Release
 from mta.mail.release_time import ReleaseTimeError, parse_release_time, release_fault
 from mta.mail.reply import Reply
+from mta.mail.values import dataclass
 from mta.smtp_server.replies import Rejected
 
 _INTERVAL = re.compile(r"[1-9][0-9]{0,8}\Z")  # RFC 4865 3
