@@ -20,7 +20,7 @@ Limitations: a rule that needs IO (a scanner) does not fit here; its input comes
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
@@ -28,6 +28,7 @@ from mta.mail.address import Address
 from mta.mail.hold import Hold as Hold  # a noun of mail that rules may answer with
 from mta.mail.message import Message
 from mta.mail.reply import Reply
+from mta.mail.values import dataclass
 from policy.accounts.account import Account, Grant, Stream
 from policy.accounts.mailing import Mailing
 from policy.footer.notice import Notice
@@ -37,6 +38,8 @@ from policy.permission.consent import Consent
 from policy.permission.marketing_signs import MailingMarks
 from policy.permission.suppression import Reason
 from policy.text.message_text import MessageText
+
+NOTHING_READ = MessageText(b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +147,7 @@ class Facts:
     reference: Compared | None = None
     topic: str | None = None
     recipients: tuple[RecipientFacts, ...] = ()
-    reading: MessageText = field(default_factory=lambda: MessageText(b""))
+    reading: MessageText = NOTHING_READ
     scans: tuple[Scan, ...] = ()
     links: LinkCheck = LinkCheck()
     quota_left: int | None = None

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from enum import Enum
 from typing import Any, assert_never, cast
@@ -31,6 +31,7 @@ from typing import Any, assert_never, cast
 from mta.mail.address import Address
 from mta.mail.message import Message
 from mta.mail.reply import Reply
+from mta.mail.values import dataclass
 from policy.base import (
     Amend,
     Facts,
@@ -259,11 +260,13 @@ def personalise(chain: Chain, message: Message, facts: Facts, now: datetime) -> 
 
 def _run(steps: Sequence[_Step], message: Message, facts: Facts, now: datetime) -> _Run:
     run = _Run(message)
+    matched = facts.reference if isinstance(facts.reference, Matched) else None
     for step in steps:
         name, observed = step.name, step.observed
         try:
             if step.on_content is not None:
-                verdict, evidence = _known(step, message, facts, now) or step.on_content(message, facts, now)
+                known = _known(step, matched, message, facts, now) if matched and step.content_only else None
+                verdict, evidence = known or step.on_content(message, facts, now)
                 run.take(name, verdict, evidence, None, observed=observed)
             if step.on_recipient is not None:
                 for recipient in facts.recipients:
@@ -278,12 +281,11 @@ def _run(steps: Sequence[_Step], message: Message, facts: Facts, now: datetime) 
     return run
 
 
-def _known(step: _Step, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str] | None:
+def _known(step: _Step, matched: Matched, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str] | None:
     """Return what a rule about the content alone says of the reference that the message matches, if it passes whatever
     the values of the variables are; None: the rule is asked itself."""
-    if not step.content_only or step.on_content is None or not isinstance(facts.reference, Matched):
-        return None
-    reference = facts.reference.reference
+    assert step.on_content is not None
+    reference = matched.reference
     beside = facts.account, facts.mailing.pages if facts.mailing else None
     known, evidence = reference.passes.get(step.rule, (None, None))
     if known != beside:

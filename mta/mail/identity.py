@@ -12,6 +12,7 @@ import os
 import time
 import uuid
 from datetime import datetime
+from functools import lru_cache
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUES = {letter: value for value, letter in enumerate(_ALPHABET)} | {"o": 0, "i": 1, "l": 1}
@@ -37,6 +38,7 @@ def first_id_at(moment: datetime) -> MessageId:
 LENGTH = 26  # characters of an id as text
 
 
+@lru_cache(4096)  # of a message it is asked for its answer, its header and each of its events
 def format_id(message_id: MessageId) -> str:
     """Return the id as 26 lower-case characters."""
     value, pairs = message_id.int, []

@@ -15,10 +15,10 @@ Display names are not decoded.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from mta.mail.address import Address, AddressError
 from mta.mail.characters import hidden
+from mta.mail.values import dataclass
 
 MAX_FIELD = 2000  # characters
 
@@ -64,8 +64,8 @@ def read_mailbox(value: str) -> Mailbox:
         raise AddressError("is empty")
     if len(text) > MAX_FIELD:
         raise AddressError(f"is longer than {MAX_FIELD} characters")
-    angle, bare = _ANGLE.match(text), _BARE.match(text)
-    match = angle or bare
+    angle = _ANGLE.match(text)
+    match = angle or _BARE.match(text)
     if not match:
         raise AddressError(_why_not(text))
     try:

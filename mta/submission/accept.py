@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -26,6 +26,7 @@ from mta.mail.identity import format_id, new_message_id
 from mta.mail.large_body import LARGE, LargeBody
 from mta.mail.message import Envelope, Message, Origin, Recipient, Stream
 from mta.mail.reply import Reply
+from mta.mail.values import dataclass
 from mta.observe.disk import DiskWatch
 from mta.observe.events import EventLog
 from mta.observe.log import get_logger

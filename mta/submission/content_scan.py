@@ -82,6 +82,8 @@ class Scanners:
 
     async def scan(self, message: Message) -> tuple[Scan, ...]:
         """Return one scan per configured scanner, rspamd's first."""
+        if not self._scanners:
+            return ()
         return tuple(await asyncio.gather(*(scanner.scan(message) for scanner in self._scanners)))
 
 

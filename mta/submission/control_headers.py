@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from config.header_fields import OPTION_PREFIX
 from mta.mail.headers import Headers, unfold
 from mta.mail.release_time import ReleaseTimeError, parse_release_time
+from mta.mail.values import dataclass
 from policy.accounts.account import Grant, Stream
 from policy.permission.marketing_signs import MailingMark
 

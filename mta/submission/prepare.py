@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import lru_cache
@@ -29,6 +29,7 @@ from mta.mail.large_body import LargeBody, whole_lines
 from mta.mail.mailbox import parse_mailbox
 from mta.mail.message import Body, Message, Origin, SenderTls, Stream
 from mta.mail.reply import Reply
+from mta.mail.values import dataclass
 from mta.observe.metrics import Metrics
 from mta.store.queue.enqueue import NewMessage
 from mta.store.store import Store
@@ -133,7 +134,7 @@ class Preparer:
 
         Raises OptionError, MessageRejected, StoreUnavailable.
         """
-        submitter = replace(submitter, grant=self._profiles.settled(submitter.account.profile, submitter.grant))
+        submitter = Submitter(submitter.account, self._profiles.settled(submitter.account.profile, submitter.grant))
         options = read_options(message.headers)
         message = with_release(message, options.send_at, self._send_delay)
         marks = header_marks(message.headers, automatic=message.envelope.sender is None)
@@ -147,7 +148,8 @@ class Preparer:
         if content_of:
             chain = chain.of_content()
         async with self._one_heavy if message.size > HEAVY else nullcontext():
-            facts = await gather(self._store, self._scanners, submitter, message, options, stream, chain, known)
+            facts = await gather(self._store, self._scanners, submitter, message, options, stream, chain, known, marks)
+            facts = replace(facts, quota_left=quota_left) if quota_left is not None else facts
             if content_of:
                 topic = options.topic or content_of.topic
                 facts = replace(facts, mailing=content_of, topic=topic, reference=BeingConfirmed())
@@ -156,13 +158,10 @@ class Preparer:
             if chain.needs_links:
                 checked = await self._links.check(facts.reading, in_thread=message.size > HEAVY)
                 facts = replace(facts, links=checked)
-            if stream is Stream.TRANSACTIONAL:
-                facts = replace(facts, marks=MailingMarks(marks, facts.reading))
             sketch = sketch_of(facts.reading.bodies) if chain.counts_texts else ()
             if sketch:
                 seen = self._store.repeated_texts.seen(submitter.account.id, sketch, message.origin.received_at)
                 facts = replace(facts, repeats=seen + len(message.envelope.recipients))
-            facts = replace(facts, quota_left=quota_left)
             if message.size > HEAVY:
                 copies = await asyncio.to_thread(screen_copies, chain, message, facts)
             else:
@@ -175,8 +174,8 @@ class Preparer:
             body = await _body_hash(message.large)
         messages = []
         for n, copy in enumerate(copies, 1):
-            judged = replace(copy, findings=(*cleaned, *copy.findings))
-            messages.append(replace(self._new_message(judged, facts, options, body), mark=mark))
+            judged = replace(copy, findings=(*cleaned, *copy.findings)) if cleaned else copy
+            messages.append(self._new_message(judged, facts, options, body, mark))
             if n % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
         return Prepared(messages, copies[0].dropped, facts, sketch)
@@ -230,7 +229,14 @@ class Preparer:
             raise MessageRejected(Reply(550, "5.7.1", f"stream: {text}"), message, facts, (finding,))
         return chain
 
-    def _new_message(self, copy: Screened, facts: Facts, options: SubmissionOptions, body: bytes | None) -> NewMessage:
+    def _new_message(
+        self,
+        copy: Screened,
+        facts: Facts,
+        options: SubmissionOptions,
+        body: bytes | None,
+        mark: tuple[str, str] | None,
+    ) -> NewMessage:
         message, account = copy.message, facts.account
         outgoing, finding = self._sign(copy, facts, body)
         return NewMessage(
@@ -247,6 +253,7 @@ class Preparer:
             certified=self._profiles.get(account.profile).certified
             and not copy.holds
             and all(each.verdict in _CLEAN for each in copy.findings),
+            mark=mark,
         )
 
     def _mailboxes(self, message: Message, facts: Facts) -> tuple[str, ...]:
@@ -325,9 +332,12 @@ async def gather(
     stream: Stream,
     chain: Chain,
     known: Mapping[Address, RecipientFacts],
+    marks: tuple[MailingMark, ...] | None = None,
 ) -> Facts:
-    """Return all that the rules of ``chain`` may know. Raises StoreUnavailable."""
+    """Return all that the rules of ``chain`` may know. ``marks``: those in the header, None if marks do not count.
+    Raises StoreUnavailable."""
     mailing = await _mailing(store, submitter.account, options)
+    reading = MessageText(await message.large.whole() if message.large else message.content)
     return Facts(
         submitter.account,
         stream=stream,
@@ -336,7 +346,8 @@ async def gather(
         mailing=mailing,
         topic=options.topic or (mailing.topic if mailing else None),
         recipients=await _recipients(store, submitter.account, message, known),
-        reading=MessageText(await message.large.whole() if message.large else message.content),
+        marks=MailingMarks() if marks is None or stream is Stream.MARKETING else MailingMarks(marks, reading),
+        reading=reading,
         scans=await scanners.scan(message) if chain.needs_scans else (),
     )
 

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
 from html import unescape
 
 from mta.mail.headers import Headers, unfold
+from mta.mail.values import dataclass
 from policy.html.document import Link
 from policy.permission.unsubscribe_links import sentence_of
 from policy.text.header_text import shown
@@ -126,7 +126,7 @@ def _text_marks(reading: MessageText) -> Iterator[MailingMark]:
     """Yield the mark of an unsubscribe link that some reader sees. Most texts hold none of its words: no page is built
     for them."""
     grammar = UnsubscribeGrammar.shipped()
-    if not any(grammar.may_offer(_squeezed(_near_links(body))) for body in reading.bodies):
+    if not any(grammar.may_offer(_squeezed(near)) for body in reading.bodies if (near := _near_links(body))):
         return
     for view in reading.views:
         for link in reversed(view.links):
@@ -152,6 +152,8 @@ _INLINE = re.compile(
 
 def _near_links(body: str) -> str:
     """Return what stands in and beside the links of a text or page."""
+    if ":" not in body and "<" not in body:
+        return ""
     lower = body.lower()
     starts = sorted(at for key in _LINKS for at in _places(lower, key))
     if len(starts) > MAX_LINKS:

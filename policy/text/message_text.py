@@ -18,7 +18,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeVar
@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 from fast_mail_parser import ParseError, PyLazyMimePart, parse_email_tree
 
 from mta.mail.mime_value import MimeValue, parse_mime_value
+from mta.mail.values import dataclass
 from policy.footer.writer import NoticeWriter
 from policy.html.document import LIMIT, HtmlDocument, Image, Link
 from policy.html.visibility import Hidden, Unproven
@@ -511,7 +512,10 @@ def _attachment(part: PyLazyMimePart) -> Attachment:
 
 
 def _header(part: PyLazyMimePart, wanted: str) -> list[str]:
-    return next((values for name, values in part.headers.items() if name.lower() == wanted), [])
+    for name, values in part.headers.items():
+        if len(name) == len(wanted) and name.lower() == wanted:
+            return values
+    return []
 
 
 def _decode(part: PyLazyMimePart) -> str:
