@@ -17,7 +17,6 @@ import asyncio
 import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
 from math import inf
 from typing import NamedTuple, cast
@@ -29,6 +28,7 @@ from aiosmtplib.protocol import SMTPProtocol
 from mta.delivery.tls.contexts import handshake_fault
 from mta.mail.reply import Reply
 from mta.mail.tls_session import TlsFault, TlsResult
+from mta.mail.values import dataclass
 from mta.observe.trace import TraceSink
 
 BLOCK = 64 * 1024  # octets of a message written at once; more wait until the receiver has taken some

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 
 from bounce.verp import Verp
@@ -49,6 +49,7 @@ from mta.mail.identity import format_id
 from mta.mail.message import SenderTls
 from mta.mail.reply import Reply, ReplyKind
 from mta.mail.tls_session import TlsFault, TlsResult
+from mta.mail.values import dataclass
 from mta.observe.events import EventLog
 from mta.observe.labels import Resource
 from mta.observe.log import get_logger

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import groupby, zip_longest
 
@@ -20,6 +20,7 @@ from config.schema import DeniedHost, Listener, PathLimits, RouteSettings, Shapi
 from mta.delivery.tls.demand import ClientCertificate, DomainTls, HostDemand, TlsPolicy, Unfit, judge, judge_static
 from mta.mail.message import SenderTls
 from mta.mail.reply import Reply
+from mta.mail.values import dataclass
 
 SMTP_PORT = 25
 SMTPS_PORT = 465  # RFC 8314 7.3, for smart hosts with implicit TLS

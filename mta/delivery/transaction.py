@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import assert_never
 
@@ -31,6 +31,7 @@ from mta.mail.headers import Headers
 from mta.mail.large_body import whole_lines
 from mta.mail.message import Body, ByMode, DeliverBy, Notify, SenderTls
 from mta.mail.reply import Reply
+from mta.mail.values import dataclass
 from mta.store.postgres.errors import StoreUnavailable
 from mta.store.queue.content import ContentMissing, StoredContent
 

@@ -5,7 +5,6 @@ Outcomes are per recipient: of ten recipients in one transaction some may be del
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from mta.mail.address import Address
 from mta.mail.identity import MessageId
 from mta.mail.message import Body, DeliverBy, Notify, Release, Return, SenderTls, Stream
 from mta.mail.reply import Reply
+from mta.mail.values import dataclass
 
 
 class Stage(Enum):

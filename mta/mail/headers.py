@@ -11,7 +11,8 @@ ends with CRLF.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from mta.mail.values import dataclass
 
 _FIELD_NAME = re.compile(rb"[\x21-\x39\x3b-\x7e]+\Z")  # printable ASCII except the colon, RFC 5322 2.2
 LONGEST_LINE = 998  # octets without CRLF

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, Flag, auto
 
@@ -15,6 +14,7 @@ from mta.mail.address import Address
 from mta.mail.headers import Headers
 from mta.mail.identity import MessageId
 from mta.mail.large_body import LargeBody
+from mta.mail.values import dataclass
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 

@@ -11,8 +11,9 @@ passed over.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
+
+from mta.mail.values import dataclass
 
 MAX_OCTETS = 4000  # of a value that are read
 MAX_PARAMETERS = 200

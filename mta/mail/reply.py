@@ -9,8 +9,9 @@ Limitations: ``text`` keeps at most MAX_TEXT characters.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum
+
+from mta.mail.values import dataclass
 
 MAX_TEXT = 2000  # characters kept for logs, the store and DSNs
 

@@ -4,12 +4,13 @@ or by an operator."""
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from datetime import datetime
 from enum import Enum
 from typing import NamedTuple
 
 from mta.mail.message import Stream
+from mta.mail.values import dataclass
 
 OPERATOR = ""  # the rule of an action that no rule began
 

@@ -10,11 +10,12 @@ the last is not known.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mta.mail.delivery import Attempt, Delivery
 from mta.mail.message import Stream
 from mta.mail.shaping_action import Place
+from mta.mail.values import dataclass
 
 TIGHT = 1 / 8  # share of the active queue that is kept free at the cost of slow sites
 KEPT = 1 / 8  # share of the active queue that is kept for each stream

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from bounce.classify import Classifier
@@ -31,6 +31,7 @@ from mta.mail.delivery import (
     Stage,
 )
 from mta.mail.reply import Reply, ReplyKind, sanitise
+from mta.mail.values import dataclass
 from mta.queue.active_queue import Job
 from mta.queue.schedule import Schedule, is_too_late, notice_due_at
 from policy.accounts.account import Account

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from mta.mail.delivery import DelayReason, Delivery
 from mta.mail.message import ByMode
+from mta.mail.values import dataclass
 
 HORIZON = 15  # days within which a window opens: each week, and the next one where a change of clocks skips it
 DAY = 24 * 60  # minutes

@@ -11,12 +11,13 @@ Limitations: facts only; whether the evidence behind a review is true is for the
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from enum import Enum
 
 from mta.mail.hold import Hold, HoldSource
 from mta.mail.message import Stream as Stream  # a noun of mail that accounts are granted
+from mta.mail.values import dataclass
 from policy.accounts.purpose import Purpose
 
 

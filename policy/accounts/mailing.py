@@ -5,11 +5,12 @@ Invariants: an old confirmation never counts for a new dispatch; each mailing is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import Enum
 
 from mta.mail.hold import Hold, HoldSource
+from mta.mail.values import dataclass
 from policy.accounts.checked_pages import CheckedPages
 
 

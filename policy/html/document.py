@@ -13,11 +13,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
+from mta.mail.values import dataclass
 from policy.html.css import Sheet, is_font_url, sheet_of
 from policy.html.outlook import NOT_FOR_ALL, hidden_in_outlook
 from policy.html.style import Hiding

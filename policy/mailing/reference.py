@@ -14,11 +14,12 @@ Limitations: what stands behind a link or a picture's address may change without
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import sha256
 
 from mta.mail.address import Address
 from mta.mail.headers import Headers, unfold
+from mta.mail.values import dataclass
 from policy.mailing.inference import NotASample, as_for, infer, learn
 from policy.mailing.outline import Outline, outline_of
 from policy.mailing.template import Template, TextDifference

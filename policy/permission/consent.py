@@ -15,9 +15,11 @@ from __future__ import annotations
 import calendar
 import re
 from collections.abc import Iterable, Set
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import Enum
+
+from mta.mail.values import dataclass
 
 EVERY_TOPIC = "*"
 _TOPIC = re.compile(r"[^\W_][\w.\-]{0,63}")  # starts with a letter or digit of any script

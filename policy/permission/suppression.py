@@ -10,7 +10,6 @@ Limitations: an address has one reason per scope, the strongest; the others are 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Annotated
@@ -20,6 +19,7 @@ from pydantic import Field
 from config.types import Section
 from mta.mail.address import Address
 from mta.mail.identity import MessageId
+from mta.mail.values import dataclass
 
 
 class Reason(Enum):

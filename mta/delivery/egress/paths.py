@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 from config.schema import PathLimits, Shaping, ShapingSettings, SourceShaping
 from mta.delivery.egress.pools import SourcePools
 from mta.delivery.egress.slots import ConnectionSlots
 from mta.delivery.egress.sources import EgressSource
+from mta.mail.values import dataclass
 
 MAX_KNOWN = 20_000  # combinations of a source and a shaping remembered
 

@@ -10,12 +10,12 @@ machine know.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from config.schema import EgressSettings, SourceSettings
 from mta.delivery.backoff import Backoff
 from mta.delivery.tls.demand import ClientCertificate
+from mta.mail.values import dataclass
 
 SOURCE_BACKOFF = 30.0  # seconds, the first one
 SYSTEM = "system"  # name of the source that the system chooses

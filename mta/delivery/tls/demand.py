@@ -10,7 +10,7 @@ Invariants: nothing goes in plain text, or to a host that is not verified, where
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from mta.delivery.tls.dane import Tlsa
 from mta.delivery.tls.mta_sts import StsMode, StsPolicy
 from mta.mail.message import SenderTls
 from mta.mail.tls_session import AppliedPolicy, PolicyKind, TlsFault, TlsResult
+from mta.mail.values import dataclass
 
 
 class TlsPolicy(Enum):

@@ -13,10 +13,11 @@ Limitations: claims are forgotten with the records of the mailing (``retention.m
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mta.mail.address import Address
 from mta.mail.identity import MessageId
+from mta.mail.values import dataclass
 from mta.store.postgres.database import Connection
 from mta.store.postgres.secrets import Secrets
 from mta.store.queue.enqueue import NewMessage

@@ -12,7 +12,6 @@ Limitations: a batch is held in memory several times over, here and in the serve
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ from mta.mail.headers import Headers, unfold
 from mta.mail.hold import Hold, distinct
 from mta.mail.message import Envelope, Message, Notify, Recipient, SenderTls, Stream
 from mta.mail.reply import sanitise
+from mta.mail.values import dataclass
 from mta.store.journal import recipient_activity, record_details
 from mta.store.journal.recipient_activity import Contacted
 from mta.store.postgres.database import Connection

@@ -13,7 +13,6 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -23,6 +22,7 @@ from mta.mail.hold import Hold, distinct
 from mta.mail.identity import MessageId, format_id
 from mta.mail.message import Stream
 from mta.mail.turns import AccountWeight, equal
+from mta.mail.values import dataclass
 from mta.observe.labels import BackgroundTask, StoreCall
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics

@@ -11,7 +11,6 @@ whose row was removed meanwhile (suppressed, cancelled) leaves its event and not
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, assert_never
@@ -31,6 +30,7 @@ from mta.mail.delivery import Attempt, Deferred, Delivered, Failed, Outcome
 from mta.mail.identity import MessageId, format_id
 from mta.mail.message import Stream
 from mta.mail.reply import sanitise
+from mta.mail.values import dataclass
 from mta.observe.log import get_logger
 from mta.store.journal import recipient_activity
 from mta.store.permission import suppression_writer
