@@ -46,7 +46,8 @@ class Runners:
 
     def start(self, queue: ReadyQueue) -> None:
         """See to it that what waits is served: by one runner, or more if many jobs wait or runners are slow."""
-        if self._stopping.is_set() or not queue.waiting:
+        waiting = queue.waiting
+        if not waiting or self._stopping.is_set():
             return
         now = monotonic()
         if queue.throttle.in_backoff(now):
@@ -57,9 +58,9 @@ class Runners:
         if queue.startable(now) <= 0:
             self._wait_for_rate(queue, now)  # or for a runner that ends, or for more connections
         else:
-            if many := queue.running == 0 or queue.waiting > 2 * queue.running:
+            if many := queue.running == 0 or waiting > 2 * queue.running:
                 self._add(queue, 1)
-            if queue.waiting > many and queue not in self._growing:
+            if waiting > many and queue not in self._growing:
                 self._growing.add(queue)
                 asyncio.get_running_loop().call_later(GROW_AFTER, self._grow, queue)
 

@@ -40,6 +40,23 @@ async def test_idle_ones_are_closed_politely() -> None:
         assert len(far.courier._pool) == 0
 
 
+async def test_one_that_is_used_again_begins_its_idle_time_anew() -> None:
+    """It is looked at when the first one is over, and closed when the last one is."""
+    async with far_end(shaping={"default": {"idle": "300ms"}}) as far:
+        receiver = await far.receiver()
+        ends = []
+        for recipient in ("one@example.com", "two@example.com"):
+            await far.deliver(recipient)
+            [[session]] = far.courier._pool._sessions.values()
+            ends.append(session.idle_until)
+            await asyncio.sleep(0.002)
+        assert receiver.ledger.connections == 1
+        assert ends[0] < ends[1]
+        await receiver.ledger.wait_until(lambda ledger: ledger.open == 0)
+        assert asyncio.get_running_loop().time() >= ends[1]
+        assert [line for _, line in receiver.ledger.commands].count("QUIT") == 1
+
+
 @pytest.mark.parametrize(
     "act",
     [
