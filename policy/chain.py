@@ -179,11 +179,11 @@ class _Run:
     def take(self, name: str, verdict: Verdict, evidence: str, recipient: Address | None, *, observed: bool) -> None:
         """Record one verdict, and act on it unless it is only observed."""
         named = None if recipient is None else str(recipient)
-        if isinstance(verdict, Observe):
-            verdict, observed = verdict.instead, True
         if isinstance(verdict, Pass):
             self.findings.append(Finding(name, "pass", evidence, named))
             return
+        if isinstance(verdict, Observe):
+            verdict, observed = verdict.instead, True
         note, kind = _note(verdict, evidence), verdict.__class__.__name__.lower()
         if observed:
             self.findings.append(Finding(name, "observe", f"would {kind}: {note}", named))
