@@ -65,7 +65,7 @@ async def pause(context: AdminContext, scope: ActionScope, *, span: timedelta, r
     Raises Forbidden, InvalidValue, Refused if it is paused already, StoreUnavailable.
     """
     new = NewAction(SUSPEND, scope, Effect.PAUSE, reason.strip(), context.actor.name, span.total_seconds())
-    return await _begin(context, new, "shaping.pause", f"{scope} is suspended already; see mta shaping actions list")
+    return await _begin(context, new, "shaping.pause", f"{scope} is suspended already, by an action in force")
 
 
 async def reroute(
@@ -80,7 +80,7 @@ async def reroute(
         raise InvalidValue("pool", f"there is no pool {pool!r}; there are {', '.join(known)}")
     seconds = span.total_seconds()
     new = NewAction(REROUTE, scope, Effect.POOL, reason.strip(), context.actor.name, seconds, pool=pool)
-    return await _begin(context, new, "shaping.reroute", f"{scope} is rerouted already; see mta shaping actions list")
+    return await _begin(context, new, "shaping.reroute", f"{scope} is rerouted already, by an action in force")
 
 
 async def _begin(context: AdminContext, new: NewAction, action_name: str, refusal: str) -> ShapingAction:

@@ -32,7 +32,9 @@ def show(
     """
     from mta.admin.service import receiver_tls
 
-    found = with_admin(load_settings(config), lambda context: receiver_tls.look_up(context, parse_domain(domain)))
+    found = with_admin(
+        load_settings(config), lambda context: receiver_tls.look_up(context, parse_domain(domain.rstrip(".")))
+    )
     if as_json:
         print_json(found)
         return

@@ -20,7 +20,9 @@ HOSTILE = [
     "../../etc/passwd", "'; drop table account; --", "<script>alert(1)</script>", "\u202e\u0000x", "%00", "a" * 5000,
     "${7*7}{{7*7}}", "\U0001f600", "-1", "0", "9" * 30, "shop\r\nX-Evil: 1", "null", " ",
 ]  # fmt: skip
-EXAMPLES = {"domain": "shop.example", "profile": "marketing"}  # of fields whose type says too little
+EXAMPLES = {
+    "domain": "shop.example", "profile": "marketing", "from": "news@shop.example", "to": ["ann@example.net"],
+}  # fmt: skip
 MESSAGE = {"from": "news@shop.example", "to": ["ann@example.net"], "subject": "x", "text": "y"}
 
 

@@ -46,7 +46,7 @@ async def test_mail_is_paused_or_leaves_from_another_pool(site: Site) -> None:
     given = {"domain": "slow.example", "span": "1h", "reason": "they are slow"}
     assert "Paused: domain slow.example" in (await site.ann.submit("/shaping", "/shaping", **given)).words
     again = await site.ann.submit("/shaping", "/shaping", **given)
-    assert (again.status, "is paused already" in again.words) == (422, True)
+    assert (again.status, "is suspended already" in again.words) == (422, True)
     rerouted = await site.ann.submit("/shaping", "/shaping", **given, pool="default")
     assert "Leaves from pool default: domain slow.example" in rerouted.words
     wrong = await site.ann.submit("/shaping", "/shaping", **given, pool="none")
