@@ -57,8 +57,10 @@ insert into event (at, message_id, recipient_index, kind, data)
 select received_at + interval '3 seconds', id, 0,
     case when hashtext(id::text) % 20 = 0 then 'failed' else 'delivered' end,
     case when hashtext(id::text) % 20 = 0
-        then '{"code": 550, "status": "5.1.1", "text": "User unknown", "host": "mx.example", "attempt": 1}'::jsonb
-        else '{"code": 250, "status": "2.0.0", "text": "OK queued", "host": "mx.example", "attempt": 1}'::jsonb end
+        then '{"code": 550, "status": "5.1.1", "text": "User unknown"}'::jsonb
+        else '{"code": 250, "status": "2.0.0", "text": "OK queued"}'::jsonb end
+    || '{"host": "mx.example", "stage": "final_dot", "source": "192.0.2.9", "address": "192.0.2.10", "seconds": 0.1,
+        "provider": "mx.example", "tls": null}'::jsonb
 from message"""
 
 # The newest are queued; a hundredth of them held.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping
+from weakref import WeakKeyDictionary
 
 from config.schema import Settings
 from mta.delivery.mx import Resolver
@@ -24,9 +25,21 @@ DELAYS = {
 MAX_DESTINATIONS = 500  # looked up; for more, all backoffs end
 
 
+_resolvers: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Settings, Resolver]] = WeakKeyDictionary()
+
+
+def _resolver(settings: Settings) -> Resolver:
+    """Return the resolver of this process, which remembers its answers."""
+    loop = asyncio.get_running_loop()
+    kept = _resolvers.get(loop)
+    if kept is None or kept[0] is not settings:
+        kept = _resolvers[loop] = settings, Resolver(settings)
+    return kept[1]
+
+
 async def sites_of(settings: Settings, destinations: Collection[str]) -> dict[str, str]:
     """Return where the mail of each destination goes; without those that lead nowhere."""
-    resolver, wanted = Resolver(settings), sorted(destinations)
+    resolver, wanted = _resolver(settings), sorted(destinations)
     routes = await asyncio.gather(*(resolver.route(each) for each in wanted))
     return {each: route.site for each, route in zip(wanted, routes, strict=True) if isinstance(route, Route)}
 

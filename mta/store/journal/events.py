@@ -15,7 +15,10 @@ from typing import Any
 import orjson
 
 from mta.mail.identity import MessageId
+from mta.store.journal.message_terms import TERMS, term
 from mta.store.postgres.database import Database
+
+HEARD = 2000  # messages whose replies are looked through
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +42,17 @@ where e.kind in ('deferred', 'failed', 'expired') and ($2::bigint is null or m.a
 order by e.at desc limit $1"""
 
 
-# What the newest messages heard from a domain.
+# What messages heard from a domain: the newest of all, or the newest that went there.
 _REPLIES = """
 select e.at, e.message_id, e.recipient_index, e.kind, e.data
-from (select * from event where message_id is not null order by message_id desc limit 20000) e
-join message m on m.id = e.message_id
+from {messages} m join event e on e.message_id = m.id
 where e.kind in ('delivered', 'deferred', 'failed', 'expired')
     and split_part(m.record -> 'recipients' ->> e.recipient_index, '@', 2) = any($1::text[])
 order by e.at desc limit $2"""
+_NEWEST = "(select id, record from message order by id desc limit $3)"
+_OF_DOMAINS = f"""(
+    select id, record from message where {TERMS} @@ $3::text::tsquery order by id desc limit {HEARD}
+)"""  # noqa: S608 - our own text
 
 
 class Events:
@@ -74,7 +80,11 @@ class Events:
     async def replies_of(self, domains: Sequence[str], limit: int) -> list[Event]:
         """The newest replies about recipients in these domains, the newest first. Raises StoreUnavailable."""
         async with self._database.session() as connection:
-            return [_event(row) for row in await connection.fetch(_REPLIES, list(domains), limit)]
+            heard = await connection.fetch(_REPLIES.format(messages=_NEWEST), list(domains), limit, HEARD)
+            if len(heard) < limit and domains:
+                terms = " | ".join(term(f"@{each}") for each in domains)
+                heard = await connection.fetch(_REPLIES.format(messages=_OF_DOMAINS), list(domains), limit, terms)
+        return [_event(row) for row in heard]
 
     async def of_message(self, message_id: MessageId) -> list[Event]:
         """In order. Raises StoreUnavailable."""

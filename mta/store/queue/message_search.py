@@ -17,24 +17,19 @@ from datetime import datetime
 from typing import Any
 
 from mta.mail.identity import MessageId
+from mta.store.journal.message_terms import TERMS, term
 from mta.store.postgres.database import Database
 from mta.store.queue.queue import SECONDS
 
 LOOKED_THROUGH = 20_000  # messages in one search
 TIMEOUT = "10s"
 
-# Must be the expression of the index ``message_terms``.
-_TERMS = """array_to_tsvector(
-    string_to_array(replace(btrim(lower(record ->> 'recipients'), '[]"'), '@', '", "@'), '", "')
-    || array['<' || coalesce(lower(sender), '')]
-)"""
-
 _NEWEST = """
     select * from message where id < $1 and ($2::bigint is null or account_id = $2) order by id desc limit $8"""
 
 _BY_TERMS = f"""
     select * from message
-    where {_TERMS} @@ lower($8::text)::tsquery and id < $1 and ($2::bigint is null or account_id = $2)"""  # noqa: S608
+    where {TERMS} @@ lower($8::text)::tsquery and id < $1 and ($2::bigint is null or account_id = $2)"""  # noqa: S608
 
 # ``$6``: what is looked for in the replies, in lower case
 _SEARCH = """
@@ -81,20 +76,14 @@ class MessageQuery:
         if self.recipient:
             local, at, domain = self.recipient.rpartition("@")
             if not at:
-                parts.append(f"({_term(domain)}:* | {_term('@' + domain)}:*)")
+                parts.append(f"({term(domain)}:* | {term('@' + domain)}:*)")
             else:
                 # An "@" in a local part begins a term of its own: the domain alone finds it.
-                parts += [_term(local)] if local and "@" not in local and '"' not in local else []
-                parts.append(f"{_term('@' + domain)}:*")
+                parts += [term(local)] if local and "@" not in local and '"' not in local else []
+                parts.append(f"{term('@' + domain)}:*")
         if self.sender:
-            parts.append(_term("<") if self.sender == "<>" else f"{_term('<' + self.sender)}:*")
+            parts.append(term("<") if self.sender == "<>" else f"{term('<' + self.sender)}:*")
         return " & ".join(parts)
-
-
-def _term(text: str) -> str:
-    """Return a lexeme as a tsquery has it."""
-    escaped = text.replace("\\", "\\\\").replace("'", "''")
-    return f"'{escaped}'"
 
 
 @dataclass(frozen=True, slots=True)

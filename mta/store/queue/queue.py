@@ -240,7 +240,7 @@ class Queue:
                     count(lease) as leased,
                     count(*) filter (where lease is null and holds > 0) as held,
                     count(*) filter (where attempts > 0) as attempted,
-                    min(message_id::text)::uuid as first,
+                    min(message_id::text collate "C")::uuid as first,
                     min(due_at) filter (where lease is null and holds = 0) as next_due
                 from queue q where {condition} group by 1
             )

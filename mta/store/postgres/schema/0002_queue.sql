@@ -33,7 +33,7 @@ alter table message alter column record set statistics 0, alter column details s
 alter index message_mailing alter column 1 set statistics 0;
 
 -- What messages are found by, in lower case: of each recipient the local part and `@domain`, and `<sender`. The same
--- expression stands in mta.store.queue.message_search. The list of what is not yet sorted in is short: whoever fills it
+-- expression stands in mta.store.journal.message_terms. The list of what is not yet sorted in is short: whoever fills it
 -- sorts it in, and a message waits for that.
 create index message_terms on message using gin ((array_to_tsvector(
     string_to_array(replace(btrim(lower(record ->> 'recipients'), '[]"'), '@', '", "@'), '", "')
