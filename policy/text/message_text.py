@@ -358,11 +358,14 @@ def _sort(root: PyLazyMimePart) -> _Bodies:
     fault = fault or next(filter(None, map(_part_fault, _every(root))), "")
     bodies = bodies[:MAX_BODIES]
     wanted = {id(part) for part in bodies}
+    views = tuple(tuple(part for part in view if id(part) in wanted) for view in _views(root))
+    shown = {id(part) for view in views for part in view}
+    has_page = any(map(is_page, bodies))
     return _Bodies(
-        views=tuple(tuple(part for part in view if id(part) in wanted) for view in _views(root)),
+        views=views,
         plain=tuple(part for part in bodies if not is_page(part)),
         html=tuple(part for part in bodies if is_page(part)),
-        beside=tuple(part for part in _beside_pages(root) if id(part) in wanted),
+        beside=tuple(part for part in bodies if id(part) not in shown and not is_page(part)) if has_page else (),
         attachments=tuple(map(_attachment, _attached(root))),
         fault=fault,
         unread=next((_UNREAD for part in leaves if part.is_message and _disposition(part) != "attachment"), ""),
@@ -432,15 +435,6 @@ def _views(root: PyLazyMimePart) -> list[list[PyLazyMimePart]]:
             others = [child for child in node.children if any(map(is_page, leaves_of(child)))]
             views += [list(_shown(root, {id(node): child})) for child in others if len(views) < MAX_VIEWS]
     return [view for n, view in enumerate(views) if n == 0 or view != ordinary]
-
-
-def _beside_pages(root: PyLazyMimePart) -> Iterator[PyLazyMimePart]:
-    """Yield the plain texts that are alternatives to a page."""
-    for node in _every(root):
-        if node.content_type.lower() == "multipart/alternative":
-            leaves = [list(leaves_of(child)) for child in node.children]
-            if any(is_page(leaf) for each in leaves for leaf in each):
-                yield from (leaf for each in leaves if not any(map(is_page, each)) for leaf in each if is_body(leaf))
 
 
 def _shown(root: PyLazyMimePart, chosen: Mapping[int, PyLazyMimePart]) -> Iterator[PyLazyMimePart]:

@@ -17,8 +17,10 @@ Limitations: with ``linked = "accept"`` nobody looks at the page. Text in images
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -136,11 +138,15 @@ class Imprint:
         """Return what the plain text beside a page lacks, or ""."""
         texts = reading.plain_alternatives if self._settings.plain_text == "require" else ()
         for text in texts:
-            judged, _ = self._judge(account, [text])
-            best = min(judged, key=lambda one: len(one.lacking))
+            best = text.kept((self, account.identities), lambda: self._best(account, text))  # noqa: B023
             if best.lacking:
                 return f"in the plain text beside the page, {explain(best, account.name, reading)}"
         return ""
+
+    def _best(self, account: Account, text: View) -> Gaps:
+        """Return what the identity lacks of which ``text`` shows most; one of them can be judged."""
+        judged, _ = self._judge(account, [text])
+        return min(judged, key=lambda one: len(one.lacking))
 
     def _linked(self, link: Link, facts: Facts) -> tuple[str, str]:
         """Return why a linked notice does not count, or "", and what is known of its page."""
@@ -167,7 +173,7 @@ class Imprint:
 
     def _lacking(self, identity: Identity, texts: Sequence[View]) -> tuple[Want, ...]:
         """What of ``identity`` does not show in each of ``texts``. Raises Unregistered."""
-        if self._settings.po_box == "refuse" and self._po_box.search(bare(identity.street)):
+        if self._settings.po_box == "refuse" and _has_box(self._po_box, identity.street):
             raise Unregistered(f"has a post-office box for an address ({identity.street})")
         wanted = wants(identity, self._fields)
         if self._any_of:
@@ -186,6 +192,11 @@ class Imprint:
             if self._headings.search(bare(link.words)) and _host(link.url) in account.domains:
                 return link
         return None
+
+
+@lru_cache(1024)
+def _has_box(boxes: re.Pattern[str], street: str) -> bool:
+    return boxes.search(bare(street)) is not None
 
 
 def _is_logo(image: Image) -> bool:

@@ -92,7 +92,11 @@ class UnsubscribeLink:
             if not append and found.offer is UnsubscribeOffer.NONE and self._settings.link == "required":
                 where = "" if view in facts.reading.views else "in the plain text beside the page, "
                 return _refuse(where + self._missing(facts, found, len(view.links)))
-            if self._is_checked(found.url) and (fault := page_fault(facts, self.name, found.url, self._settings.page)):
+            if (
+                found.url != url
+                and self._is_checked(found.url)
+                and (fault := page_fault(facts, self.name, found.url, self._settings.page))
+            ):
                 return _refuse(fault)
             url = url or found.url
         if append:
