@@ -62,7 +62,7 @@ async def suspensions(context: AdminContext, scope: ActionScope | None = None) -
 async def pause(context: AdminContext, scope: ActionScope, *, span: timedelta, reason: str) -> ShapingAction:
     """Send nothing of a scope for a while, mail that comes later included.
 
-    Raises Forbidden, InvalidValue, Refused if it is paused already, StoreUnavailable.
+    Raises Forbidden, InvalidValue, Refused if it is suspended already, StoreUnavailable.
     """
     new = NewAction(SUSPEND, scope, Effect.PAUSE, reason.strip(), context.actor.name, span.total_seconds())
     return await _begin(context, new, "shaping.pause", f"{scope} is suspended already, by an action in force")
