@@ -11,7 +11,9 @@ import time
 from collections.abc import Sequence
 
 import pyotp
+import segno
 import webauthn
+from markupsafe import Markup
 from starlette.responses import JSONResponse, Response
 from webauthn.helpers import options_to_json
 from webauthn.helpers.exceptions import WebAuthnException
@@ -45,15 +47,22 @@ async def show(page: PageRequest) -> PageView:
     user = await store.web_users.by_id(page.user.id)
     assert user is not None
     secret = page.text("secret") or pyotp.random_base32(32)
+    uri = pyotp.TOTP(secret).provisioning_uri(name=user.name, issuer_name=ISSUER)
     values = {
         "account": user,
         "secret": secret,
         "secret_shown": " ".join(secret[n : n + 4] for n in range(0, len(secret), 4)),
-        "uri": pyotp.TOTP(secret).provisioning_uri(name=user.name, issuer_name=ISSUER),
+        "uri": uri,
+        "code": _code_to_scan(uri),
         "passkeys": _passkeys(await store.web_users.passkeys(user.id)),
         "sessions": _sessions(await store.web_sessions.of(user.id)),
     }
     return PageView("profile.html", "Your login", values)
+
+
+def _code_to_scan(uri: str) -> Markup:
+    """Return a QR code as SVG, dark on light in either theme: scanners want it so."""
+    return Markup(segno.make(uri, error="m").svg_inline(omitsize=True, light="#fff", svgclass=None))  # noqa: S704
 
 
 def _passkeys(found: Sequence[Passkey]) -> PageTable:

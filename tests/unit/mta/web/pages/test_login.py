@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pyotp
 import pytest
+import segno
 from yarl import URL
 
 from mta.admin import users
@@ -31,6 +33,18 @@ async def _set_password(browser: Browser) -> str:
     answer = await browser.post("/me/password", fields)
     assert "are set" in answer.words
     return secret
+
+
+async def test_the_key_of_an_app_is_shown_as_a_code_to_scan(site: Site) -> None:
+    page = await site.shop.get("/me")
+    secret = page.form("/me/password")["secret"]
+    address = pyotp.TOTP(secret).provisioning_uri(name="shop", issuer_name="Imprimatur")
+    modules = re.search(r'<path class="qrline" stroke="#000" d="([^"]+)"', page.text)
+    assert modules
+    assert modules[1] in segno.make(address, error="m").svg_inline()
+    fields = {**page.form("/me/password"), "password": PASSWORD, "again": PASSWORD, "code": "12345"}
+    refused = await site.shop.post("/me/password", fields)
+    assert (refused.status, modules[1] in refused.text) == (422, True)  # the app has scanned it already
 
 
 def _later_code(secret: str) -> str:
