@@ -155,10 +155,11 @@ class DatabaseSettings(Section):
     """`postgresql://user:password@host:5432/name`. If not set, the service runs its own PostgreSQL under
     `server.data_dir`. Needs a restart."""
     memory: Size | None = Field(None, ge=16 * 2**20)
-    """Shared buffers of its own PostgreSQL. If not set: a thirty-second of the machine's memory, between 64 MiB and
-    256 MiB. Look-ups in a ledger of millions of consents are faster if its table and indexes fit. Needs a restart."""
+    """Shared buffers of its own PostgreSQL. If not set: a thirty-second of the machine's memory, between 32 MiB and
+    64 MiB. Look-ups in a ledger of millions of consents are faster if its table and indexes fit. Needs a restart."""
     pool_size: int = Field(6, ge=2, le=100)
-    """Connections per worker, at most; those that are not used for a minute are closed. Needs a restart."""
+    """Connections per process, at most. Another is opened when callers wait for those in use; one that is not used for
+    a quarter of a minute is closed. Needs a restart."""
     timeout: Duration = default("4s")
     """How long an SMTP client waits for the database before it gets 451 4.3.0. Needs a restart."""
     lease: Duration = default("30s")

@@ -110,7 +110,7 @@ def postgres_server() -> Iterator[str]:
     _clear_leftovers(base)
     folder = base / f"{_PREFIX}{_RUN}"
     folder.mkdir(mode=0o755, exist_ok=True)
-    server = EmbeddedPostgres(folder / "postgres", durable=False, programs=_PROGRAMS)
+    server = EmbeddedPostgres(folder / "postgres", durable=False, programs=_PROGRAMS, connections=300)
     dsn = server.start()
     with open(folder / "template.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

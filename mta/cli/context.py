@@ -63,10 +63,9 @@ async def open_store(settings: Settings, *, new: bool = False) -> AsyncIterator[
     started: EmbeddedPostgres | None = None
     url = settings.database.url
     if url is None:
-        directory = settings.server.data_dir / "postgres"
-        if not (new or directory.exists()):
+        embedded = EmbeddedPostgres.of(settings)
+        if not (new or embedded.directory.exists()):
             raise EmbeddedError(f"there is no database in {settings.server.data_dir}; is it the right --config?")
-        embedded = EmbeddedPostgres(directory, memory=settings.database.memory)
         url = embedded.running()
         if url is None:
             url, started = await asyncio.to_thread(embedded.start), embedded

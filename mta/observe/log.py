@@ -16,7 +16,15 @@ from time import monotonic
 from typing import Literal
 
 import orjson
-import structlog
+
+_rich = sys.modules.get("rich")
+sys.modules["rich"] = None  # type: ignore[assignment]  # structlog would import it for its tracebacks: 4 MiB each process
+import structlog  # noqa: E402
+
+if _rich:
+    sys.modules["rich"] = _rich
+else:
+    del sys.modules["rich"]
 
 Logger = structlog.typing.FilteringBoundLogger
 

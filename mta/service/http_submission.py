@@ -31,9 +31,14 @@ class HttpSubmission:
     """What the API hands messages to: ``sender``. ``start`` reads the keys, before which nothing is signed."""
 
     def __init__(
-        self, start: Start, store: Store, profiles: Profiles, metrics: Metrics, disk: DiskWatch | None = None
+        self,
+        start: Start,
+        settings: Settings,
+        store: Store,
+        profiles: Profiles,
+        metrics: Metrics,
+        disk: DiskWatch | None = None,
     ) -> None:
-        settings = start.settings
         self._settings, self._store, self._metrics = settings, store, metrics
         self._keys = KeyRing.of_files(settings.signing)
         self._signer = Signer(settings.signing, self._keys)

@@ -173,12 +173,9 @@ class Supervisor:
         return len(os.sched_getaffinity(0)) if wanted == "auto" else wanted
 
     async def _database(self, stack: contextlib.AsyncExitStack) -> str:
-        server, url, memory = self._settings.server, self._settings.database.url, self._settings.database.memory
-        if url:
+        if url := self._settings.database.url:
             return url
-        self._embedded = self._embedded or EmbeddedPostgres(
-            server.data_dir / "postgres", user=server.user, memory=memory
-        )
+        self._embedded = self._embedded or EmbeddedPostgres.of(self._settings)
         stack.push_async_callback(asyncio.to_thread, self._embedded.stop)
         return await asyncio.to_thread(self._embedded.start)
 

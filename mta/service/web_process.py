@@ -9,11 +9,13 @@ Invariants: the web process ends with its supervisor.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import signal
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from itertools import count
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -29,23 +31,28 @@ from mta.observe.log import get_logger
 from mta.observe.loop_watch import watch_loop
 from mta.observe.metrics import Metrics, sample_process
 from mta.service import control_channel
-from mta.service.composition import open_profiles, open_tokens, spare_collector
+from mta.service.composition import open_tokens, spare_collector
 from mta.service.control_channel import Reload, ReloadAnswer, ReloadRequest, Reopen, Start, web_name
-from mta.service.http_submission import HttpSubmission
 from mta.smtp_server.tls import CertificateError
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store, StoreUnavailable
-from mta.web.admin import LIMITS, AdminPort
+from mta.web.asgi import Receive, Scope, Send, send_unavailable
 from mta.web.monitoring import monitoring_app
+from mta.web.pages.rates import RateHistory
 from mta.web.public import PublicPages
 from mta.web.readiness import ServiceReadiness
-from mta.web.server import HttpServer, PlainPort
+from mta.web.server import HttpLimits, HttpServer, PlainPort
 from mta.web.sign_up import FormClock
 from mta.web.webhook_sender import WebhookSender
+
+if TYPE_CHECKING:
+    from mta.service.admin_side import AdminSide
 
 log = get_logger()
 
 STATUS_EVERY = 1.0  # seconds
+RETRY_AFTER = 5  # seconds
+ADMIN_LIMITS = HttpLimits(connections=1000, per_client=500, idle=60.0, lifetime=3600.0)
 ANSWER_WITHIN = 30.0  # seconds that the supervisor may take to read the configuration
 
 
@@ -103,8 +110,8 @@ class SupervisorLink:
             waiting.set_result(answer.reply)
 
 
-class AdminSide:
-    """The server of the API and the pages, if a port is configured."""
+class AdminListener:
+    """The port of the API and the pages, if it is configured. They are built with the first request."""
 
     def __init__(
         self,
@@ -115,45 +122,64 @@ class AdminSide:
         readiness: ServiceReadiness,
         disk: DiskWatch,
         link: SupervisorLink,
+        tasks: BackgroundTasks,
     ) -> None:
-        """Raises ConfigError."""
-        self._secrets = secrets
-        profiles = open_profiles(start.settings, secrets)
-        self.submission = HttpSubmission(start, store, profiles, metrics, disk)
-        self._port = AdminPort(
-            store,
-            start.settings,
-            lambda: profiles,
-            readiness,
-            self.submission.sender,
-            start.config_file,
-            metrics,
-            link,
-        )
-        self._server = HttpServer(self._port.app, "web.admin", LIMITS)
-        self._rates: asyncio.Task[None] | None = None
+        self._parts = store, secrets, metrics, readiness, disk, link
+        self._start, self._settings, self._tasks = start, start.settings, tasks
+        self._rates = RateHistory(start.run_dir)
+        self._server = HttpServer(self._serve, "web.admin", ADMIN_LIMITS)
+        self._side: AdminSide | None = None
+        self._building = asyncio.Lock()
+        self._counting: asyncio.Task[None] | None = None
 
-    async def open(self, settings: Settings, tasks: BackgroundTasks, bound: socket.socket | None = None) -> None:
-        """Start to listen. Raises OSError if the port is taken, CertificateError, StoreUnavailable."""
+    async def open(self, settings: Settings, bound: socket.socket | None = None) -> None:
+        """Start to listen. Raises OSError if the port is taken, CertificateError."""
         if settings.web.admin.port is not None:
-            await self.submission.start(tasks)
             await self._server.open(settings.web.admin, bound)
-            self._rates = tasks.start(BackgroundTask.RATE_HISTORY, self._port.rates.run)
+            self._counting = self._tasks.start(BackgroundTask.RATE_HISTORY, self._rates.run)
 
     def configure(self, settings: Settings) -> None:
-        """Apply reloaded settings. Raises CertificateError; then the old certificate stays."""
-        profiles = open_profiles(settings, self._secrets)
-        self.submission.configure(settings, profiles)
-        self._port.configure(settings, lambda: profiles)
+        """Apply reloaded settings. Raises CertificateError, ConfigError; then the old ones stay."""
+        self._settings = settings
+        if self._side:
+            self._side.configure(settings)
         self._server.configure(settings.web.admin)
 
+    def reopen(self) -> None:
+        """Reopen the event log, whose file was moved away."""
+        if self._side:
+            self._side.submission.events.reopen()
+
     async def close(self) -> None:
-        if self._rates:
-            self._rates.cancel()
+        if self._counting:
+            self._counting.cancel()
         await self._server.close()
-        await self._port.imports.close()
-        await self.submission.close()
-        self._port.pages.close()
+        if self._side:
+            await self._side.close()
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._side is None:
+            try:
+                await self._build()
+            except (StoreUnavailable, ConfigError) as error:
+                log.error("API and pages not started", reason=str(error))
+                return await send_unavailable(send, RETRY_AFTER)
+        assert self._side
+        return await self._side.app(scope, receive, send)
+
+    async def _build(self) -> None:
+        """Build what serves the requests, once. Raises StoreUnavailable, ConfigError."""
+        async with self._building:
+            if self._side is None:
+                module = await asyncio.to_thread(importlib.import_module, "mta.service.admin_side")
+                side: AdminSide = module.AdminSide(self._start, self._settings, *self._parts, self._rates)
+                try:
+                    await side.start(self._tasks)
+                except BaseException:
+                    await side.close()
+                    raise
+                self._side = side
+                spare_collector()
 
 
 async def _main(control: socket.socket, sockets: Sequence[socket.socket]) -> None:
@@ -180,7 +206,7 @@ async def _main(control: socket.socket, sockets: Sequence[socket.socket]) -> Non
         ]
         while (message := await control_channel.receive(reader)) is not None:
             if isinstance(message, Reopen):
-                sides[1].submission.events.reopen()
+                sides[1].reopen()
             if isinstance(message, ReloadAnswer):
                 link.answered(message)
             if isinstance(message, Reload):
@@ -198,7 +224,7 @@ async def _open(
     metrics: Metrics,
     tasks: BackgroundTasks,
     link: SupervisorLink,
-) -> tuple[tuple[PublicSide, AdminSide], WebhookSender]:
+) -> tuple[tuple[PublicSide, AdminListener], WebhookSender]:
     """Serve all ports and send webhooks until ``stack`` is closed. Raises SystemExit, with the reason in the log."""
     settings, secrets = start.settings, Secrets(start.secret)
     try:
@@ -212,9 +238,9 @@ async def _open(
         public = PublicSide(settings, store, secrets, metrics)
         stack.push_async_callback(public.close)
         await public.open(settings, bound.get("web.public"))
-        admin = AdminSide(start, store, secrets, metrics, readiness, disk, link)
+        admin = AdminListener(start, store, secrets, metrics, readiness, disk, link, tasks)
         stack.push_async_callback(admin.close)
-        await admin.open(settings, tasks, bound.get("web.admin"))
+        await admin.open(settings, bound.get("web.admin"))
     except (StoreUnavailable, OSError, CertificateError, ConfigError) as error:
         log.error("web process not started", reason=str(error))
         raise SystemExit(1) from None
@@ -224,7 +250,7 @@ async def _open(
     return (public, admin), sender
 
 
-def _configure(sides: Sequence[PublicSide | AdminSide], settings: Settings, name: str) -> None:
+def _configure(sides: Sequence[PublicSide | AdminListener], settings: Settings, name: str) -> None:
     logging.configure(settings.observe.log_level, process=name)
     for side in sides:
         try:

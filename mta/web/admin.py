@@ -36,7 +36,6 @@ from mta.web.clients import RequestRates, client_of, subscriber
 from mta.web.pages.rates import RateHistory
 from mta.web.pages.site import PagesApp
 from mta.web.readiness import ServiceReadiness
-from mta.web.server import HttpLimits
 from policy.profile import Profiles
 
 API = "/v1/"
@@ -44,7 +43,6 @@ OPEN = ("/v1/openapi.json",)  # what may be read without a token
 MAX_BODY = 1024 * 1024  # octets, unless a handler allows more
 PART = 20.0  # seconds that a client may take for the next part of a body
 GUESSES = 100  # wrong tokens count for so many requests
-LIMITS = HttpLimits(connections=1000, per_client=500, idle=60.0, lifetime=3600.0)
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -98,10 +96,11 @@ class AdminPort:
         config_file: Path | None = None,
         metrics: Metrics | None = None,
         control: ServiceControl | None = None,
+        rates: RateHistory | None = None,
     ) -> None:
         """``control``: None if this process has no supervisor."""
         self._store, self._profiles, self._metrics = store, profiles, metrics or Metrics()
-        self.rates = RateHistory(settings.server.data_dir / "run")
+        self.rates = rates or RateHistory(settings.server.data_dir / "run")
         self.imports = ImportJobs()
         services = {
             "rates": self.rates, "readiness": readiness, "config_file": config_file, "imports": self.imports

@@ -76,3 +76,10 @@ def where(error: BaseException) -> list[str]:
     """Return the last places of a traceback without the text of the exception, which can contain a token."""
     frames = traceback.extract_tb(error.__traceback__)[-6:]
     return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
+
+
+async def send_unavailable(send: Send, seconds: int) -> None:
+    """Answer that the service cannot serve the request now, without any framework."""
+    headers = [(b"content-type", b"text/plain"), (b"retry-after", str(seconds).encode())]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": b"not available now\n"})

@@ -33,8 +33,8 @@ async def set_clock(dsn: str, by: timedelta, *stores: Store) -> None:
     finally:
         await connection.close()
     for store in stores:
-        while store._database._idle:
-            store._database._idle.pop()[1].terminate()
+        while store._database._pool._idle:
+            store._database._pool._idle.pop()[1].terminate()
 
 
 @asynccontextmanager

@@ -61,7 +61,7 @@ class Subject:
         assert not store.messages._doubtful
         assert not store.messages._unknown_claims
         assert all(not task.done() for task in store._database.tasks._states)
-        await make.until(lambda: store._database._free._value == QUICK.pool_size)  # no place in the pool is lost
+        await make.until(lambda: store._database._pool._free._value == QUICK.pool_size)  # no place in the pool is lost
 
     async def _is_notified(self) -> None:
         """Changes are heard of again."""

@@ -65,8 +65,8 @@ async def withdraw(store: Store) -> Call:
 
 
 async def connect(store: Store) -> Call:
-    while store._database._idle:
-        store._database._idle.pop()[1].terminate()
+    while store._database._pool._idle:
+        store._database._pool._idle.pop()[1].terminate()
     return store.ping
 
 

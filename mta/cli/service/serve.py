@@ -15,6 +15,7 @@ from mta.cli.options import ConfigOption, find_config
 from mta.cli.output import errors_reported, fail
 
 if TYPE_CHECKING:
+    from mta.service.fork_server import ForkServer
     from mta.store.postgres.embedded import EmbeddedPostgres
 
 POLL = 0.05  # seconds between looks for the answer
@@ -40,8 +41,7 @@ def serve(config: ConfigOption = None) -> None:
     if settings.database.url:
         _run(config, None)
         return
-    memory = settings.database.memory
-    embedded = EmbeddedPostgres(settings.server.data_dir / "postgres", user=settings.server.user, memory=memory)
+    embedded = EmbeddedPostgres.of(settings)
     try:
         embedded.begin()  # the database starts while the service is imported
         _run(config, embedded)
@@ -59,20 +59,25 @@ def refuse_foreign_files() -> None:
 def _run(config: Path | None, embedded: EmbeddedPostgres | None) -> None:
     import asyncio
 
-    from mta.observe.log import configure, get_logger
-    from mta.service.config_validation import load_valid
+    from mta.service import supervisor  # noqa: F401 - shared by the fork: importing it later would copy 13 MiB
     from mta.service.fork_server import ForkServer
-    from mta.service.supervisor import AlreadyRunning, Supervisor
 
     fork_server = ForkServer()
     fork_server.fork()  # before there are keys, files, threads or an event loop for children to inherit
+    asyncio.run(_supervise(find_config(config), fork_server, embedded))
+
+
+async def _supervise(path: Path | None, fork_server: ForkServer, embedded: EmbeddedPostgres | None) -> None:
+    from mta.observe.log import configure, get_logger
+    from mta.service.config_reader import read_config
+    from mta.service.supervisor import AlreadyRunning, Supervisor
+
     with errors_reported():
-        valid = load_valid(find_config(config))
-    settings = valid.settings
-    configure(settings.observe.log_level, process="supervisor")
+        valid = await read_config(fork_server, path)
+    configure(valid.settings.observe.log_level, process="supervisor")
     for remark in valid.remarks:
         get_logger().warning("configuration", remark=remark)
     try:
-        asyncio.run(Supervisor(find_config(config), settings, fork_server, embedded).run())
+        await Supervisor(path, valid.settings, fork_server, embedded).run()
     except (AlreadyRunning, OSError) as error:
         fail(str(error))

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: a small pool, a deadline for each call, automatic recovery.
+"""Connections to PostgreSQL: a deadline for each call, automatic recovery.
 
 A call borrows a connection by ``session()``. When its deadline passes the connection is cut: the call fails at once,
 whatever the server is doing, and the server drops the work when it notices. Any failure between us and the server
@@ -18,7 +18,6 @@ Limitations: uses prepared statements and session settings, so a pooler in betwe
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from math import inf
@@ -32,6 +31,7 @@ from mta.observe.background import BackgroundTasks
 from mta.observe.labels import BackgroundTask
 from mta.observe.log import Sparingly, get_logger
 from mta.store.postgres import migrate
+from mta.store.postgres.connection_pool import ConnectionPool
 from mta.store.postgres.errors import OutcomeUnknown, SchemaError, StoreFull, StoreUnavailable
 
 log = get_logger()
@@ -42,7 +42,6 @@ T = TypeVar("T")
 _RELISTEN = (0.1, 2.0)  # seconds between tries to listen again: first, longest
 _FULL_WORDS = ("No space left on device", "Disk quota exceeded")
 FULL_LASTS = 5.0  # seconds after which a full database is tried again
-UNUSED = 60.0  # seconds after which a connection is closed
 _PING = 10.0  # seconds after which a silent listening connection is asked whether it lives
 _SESSION = {
     "application_name": "imprimatur",
@@ -109,8 +108,7 @@ class Database:
         self.tasks = tasks or BackgroundTasks()
         self._dsn = dsn
         self._timeout = settings.timeout
-        self._free = asyncio.Semaphore(settings.pool_size)
-        self._idle: deque[tuple[float, Connection]] = deque()  # since when on the loop's clock; the latest at the right
+        self._pool = ConnectionPool(settings.pool_size, self._open)
         self._lost: set[int] = set()  # processes of the server whose connection was lost in use
         self._channels: dict[str, list[Callable[[str | None], None]]] = {}
         self._listening: asyncio.Task[None] | None = None
@@ -134,8 +132,8 @@ class Database:
         if self._listening:
             self._listening.cancel()
             await asyncio.gather(self._listening, return_exceptions=True)
-        while self._idle:
-            await _end(self._idle.pop()[1])
+        while connection := self._pool.pop():
+            await _end(connection)
 
     @property
     def timeout(self) -> float:
@@ -170,12 +168,10 @@ class Database:
         finally:
             alarm.cancel()
             if sound and not self._closed and not connection.is_closed() and not connection.is_in_transaction():
-                self._idle.append((loop.time(), connection))
-                self._close_unused(loop.time() - UNUSED)
+                self._pool.give_back(connection)
             else:
-                connection.terminate()
+                self._pool.drop(connection)
                 self._lost.add(backend)
-            self._free.release()
 
     async def retried(self, work: Callable[[Connection], Awaitable[T]], *, seconds: float | None = None) -> T:
         """The result of ``work`` in one transaction, tried again when it collides with another one.
@@ -201,15 +197,10 @@ class Database:
     async def _wait_for_one(self, deadline: float) -> Connection:
         try:
             async with asyncio.timeout_at(deadline):
-                await self._free.acquire()
-                try:
-                    connection = self._pop_idle() or await self._open()
-                    if self._lost:
-                        await self._end_lost(connection)
-                    return connection
-                except BaseException:
-                    self._free.release()
-                    raise
+                connection = await self._pool.take()
+                if self._lost:
+                    await self._end_lost(connection)
+                return connection
         except TimeoutError:
             raise StoreUnavailable("no connection to the database in time") from None
         except Exception as error:
@@ -217,25 +208,13 @@ class Database:
                 raise StoreUnavailable(_words(error)) from None
             raise
 
-    def _pop_idle(self) -> Connection | None:
-        while self._idle:
-            _, connection = self._idle.pop()  # the one used last: the others may be left to grow old
-            if not connection.is_closed():
-                return connection
-        return None
-
-    def _close_unused(self, before: float) -> None:
-        """Close a connection that was not used since ``before``: its server process takes 10 MiB."""
-        if self._idle[0][0] < before:
-            self._idle.popleft()[1].terminate()
-
     async def _end_lost(self, connection: Connection) -> None:
         """End what the server may still be doing for connections that we have lost: it holds locks."""
         lost = list(self._lost)
         try:
             await connection.execute(_END_LOST, lost)
         except BaseException:
-            connection.terminate()
+            self._pool.drop(connection)
             raise
         self._lost.difference_update(lost)
 

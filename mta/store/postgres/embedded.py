@@ -31,29 +31,35 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
+from config.schema import Settings
 from mta.store.postgres import server_programs
 from mta.store.postgres.server_programs import Account, Binaries, EmbeddedError
 
 _CONF = Path(__file__).with_name("embedded.conf")
 _CONTAINER = Path("/sys/fs/cgroup/memory.max")
+CONNECTIONS = 100  # at least; each place costs 40 KiB of shared memory, used or not
+_OTHERS = 2  # processes with a pool beside workers and web: the supervisor, a command
 
 
-def configuration(data: Path, socket_folder: Path, *, durable: bool, memory: int | None = None) -> str:
+def configuration(
+    data: Path, socket_folder: Path, *, durable: bool, memory: int | None = None, connections: int = CONNECTIONS
+) -> str:
     """The text of the configuration file for the server of ``data``; an operator's ``local.conf`` there comes last.
     ``memory``: octets of shared buffers; None: what suits the machine."""
     buffers = _shared_buffers() if memory is None else memory // 2**20
     text = (
-        f"{_CONF.read_text()}\nshared_buffers = {buffers}MB\nfsync = {'on' if durable else 'off'}\n"
+        f"{_CONF.read_text()}\nshared_buffers = {buffers}MB\nmax_connections = {connections}\n"
+        f"fsync = {'on' if durable else 'off'}\n"
         f"unix_socket_directories = '{socket_folder}'\nport = 5432\n"
     )
     return text + "include = 'local.conf'\n" if (data / "local.conf").exists() else text
 
 
 def _shared_buffers() -> int:
-    """Megabytes: a thirty-second of the memory, between 64 and 256, which a queue does with. Recipients are looked up
+    """Megabytes: a thirty-second of the memory, between 32 and 64, which a queue does with. Recipients are looked up
     all over their tables, and each page that is not in these buffers costs a system call: large ledgers want more
     (``database.memory``). Each gigabyte costs 15 MiB at once, for its tables of pages."""
-    return max(64, min(256, _memory() // 32 // 2**20))
+    return max(32, min(64, _memory() // 32 // 2**20))
 
 
 def _memory() -> int:
@@ -91,14 +97,25 @@ class EmbeddedPostgres:
         durable: bool = True,
         programs: Path | None = None,
         memory: int | None = None,
+        connections: int = CONNECTIONS,
     ) -> None:
-        self._memory = memory
-        self._directory = directory.absolute()
+        self._memory, self._connections = memory, connections
+        self.directory = directory.absolute()
         self._user = user
         self._durable = durable
         self._programs = programs
         self._use: int | None = None  # descriptor that holds the shared lock
         self._begun: tuple[int, int] | None = None  # process id, descriptor whose end ends it
+
+    @classmethod
+    def of(cls, settings: Settings) -> EmbeddedPostgres:
+        """The server of a service, with places for all connections of its processes."""
+        server, database = settings.server, settings.database
+        workers = os.cpu_count() or 1 if server.workers == "auto" else server.workers
+        connections = max(
+            CONNECTIONS, (workers + settings.web.processes + _OTHERS) * (database.pool_size + 1) + CONNECTIONS // 4
+        )
+        return cls(server.data_dir / "postgres", user=server.user, memory=database.memory, connections=connections)
 
     def begin(self) -> None:
         """Start the server in the background, in a forked process that keeps it until ``start`` or ``stop`` is called.
@@ -132,7 +149,7 @@ class EmbeddedPostgres:
 
     def _start_or_find(self) -> str:
         try:
-            self._directory.parent.mkdir(parents=True, exist_ok=True)
+            self.directory.parent.mkdir(parents=True, exist_ok=True)
             if self._use is None:
                 self._use = _open_lock(self._lock_path("use"))
                 fcntl.flock(self._use, fcntl.LOCK_SH)
@@ -145,7 +162,7 @@ class EmbeddedPostgres:
             ) from error
         except OSError as error:
             self._release()
-            raise EmbeddedError(f"PostgreSQL in {self._directory} cannot be started: {error}") from error
+            raise EmbeddedError(f"PostgreSQL in {self.directory} cannot be started: {error}") from error
         except BaseException:
             self._release()
             raise
@@ -153,7 +170,7 @@ class EmbeddedPostgres:
     def running(self) -> str | None:
         """The DSN if the server runs and takes connections, else None. Never starts it."""
         try:
-            lines = (self._directory / "postmaster.pid").read_text().splitlines()
+            lines = (self.directory / "postmaster.pid").read_text().splitlines()
         except OSError:
             return None
         if len(lines) < 8 or lines[7].strip() != "ready":
@@ -178,7 +195,7 @@ class EmbeddedPostgres:
 
     def remove(self) -> None:
         """Stop the server and delete its data. For demonstrations and tests. Does nothing while others use it."""
-        self._directory.parent.mkdir(parents=True, exist_ok=True)
+        self.directory.parent.mkdir(parents=True, exist_ok=True)
         if self._use is None:
             self._use = _open_lock(self._lock_path("use"))
         with self._only_one():
@@ -186,11 +203,11 @@ class EmbeddedPostgres:
                 self._release()
                 return
             self._stop()
-            data = self._directory.resolve()
+            data = self.directory.resolve()
             shutil.rmtree(self._socket_folder(data), ignore_errors=True)
             shutil.rmtree(data, ignore_errors=True)
-            if self._directory.is_symlink():
-                self._directory.unlink()
+            if self.directory.is_symlink():
+                self.directory.unlink()
         self._release()
         for name in ("use", "start"):
             self._lock_path(name).unlink(missing_ok=True)
@@ -204,7 +221,7 @@ class EmbeddedPostgres:
     # locks
 
     def _lock_path(self, name: str) -> Path:
-        return self._directory.with_name(f"{self._directory.name}.{name}.lock")
+        return self.directory.with_name(f"{self.directory.name}.{name}.lock")
 
     @contextmanager
     def _only_one(self) -> Iterator[None]:
@@ -237,13 +254,13 @@ class EmbeddedPostgres:
         while time.monotonic() < deadline:
             if dsn := self.running():
                 return dsn
-            if not _is_alive(self._directory / "postmaster.pid", self._directory.resolve()):
+            if not _is_alive(self.directory / "postmaster.pid", self.directory.resolve()):
                 break
             time.sleep(0.05)
         return None
 
     def _start(self) -> str:
-        account = server_programs.account_for(self._directory.resolve(), self._user)
+        account = server_programs.account_for(self.directory.resolve(), self._user)
         data = self._data_directory(account)
         programs = self._choose(data, account)
         if not (data / "PG_VERSION").exists():
@@ -269,9 +286,9 @@ class EmbeddedPostgres:
         return dsn
 
     def _stop(self) -> None:
-        if self.running() is None and not (self._directory / "postmaster.pid").exists():
+        if self.running() is None and not (self.directory / "postmaster.pid").exists():
             return
-        data = self._directory.resolve()
+        data = self.directory.resolve()
         account = server_programs.account_for(data, self._user)
         programs = self._choose(data, account)
         for mode in ("fast", "immediate"):  # immediate is safe too: the next start replays the log
@@ -302,7 +319,9 @@ class EmbeddedPostgres:
         """Write the server's settings. The file replaces the old one and is never written through: the data directory
         belongs to the account, which must not make root write elsewhere by a symbolic link."""
         conf, fresh = data / "imprimatur.conf", data / "imprimatur.conf.new"
-        text = configuration(data, socket_folder, durable=self._durable, memory=self._memory)
+        text = configuration(
+            data, socket_folder, durable=self._durable, memory=self._memory, connections=self._connections
+        )
         fresh.unlink(missing_ok=True)
         with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(text)
@@ -330,7 +349,7 @@ class EmbeddedPostgres:
 
     def _data_directory(self, account: Account | None) -> Path:
         """The real place of the data; a symbolic link is left where it could not be."""
-        data = self._directory.resolve()
+        data = self.directory.resolve()
         if account is None or server_programs.can_enter(data.parent, account):
             return data
         if (data / "PG_VERSION").exists():
@@ -339,10 +358,10 @@ class EmbeddedPostgres:
             )
         place = REACHABLE / _digest(data)
         place.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        if self._directory.is_dir() and not self._directory.is_symlink():
-            self._directory.rmdir()  # an empty one; anything else is an error
-        self._directory.symlink_to(place)
-        _sync(self._directory.parent)
+        if self.directory.is_dir() and not self.directory.is_symlink():
+            self.directory.rmdir()  # an empty one; anything else is an error
+        self.directory.symlink_to(place)
+        _sync(self.directory.parent)
         return place
 
     def _socket_folder(self, data: Path) -> Path:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
+import pytest
 import structlog
 from aiohttp import ClientSession
 
 from bench.service import free_port
 from config.schema import Settings
+from mta.observe.background import BackgroundTasks
+from mta.observe.disk import DiskWatch
 from mta.observe.metrics import Metrics
+from mta.service.admin_side import AdminSide
 from mta.service.composition import open_tokens
-from mta.service.web_process import PublicSide
+from mta.service.control_channel import Start
+from mta.service.web_process import AdminListener, PublicSide, SupervisorLink
 from mta.store.postgres.secrets import Secrets
-from mta.store.store import Store
+from mta.store.store import Store, StoreUnavailable
+from mta.web.readiness import ServiceReadiness
 from policy.accounts.account import AccountStatus
 from policy.permission.tokens import Claim
 from tests.unit.mta.store.make import count
@@ -55,3 +65,60 @@ async def test_an_operator_who_gave_links_but_no_port_is_told(store: Store, secr
     assert [line["log_level"] for line in logged] == ["warning"]
     assert "web.public.port" in logged[0]["event"]
     await public.close()
+
+
+API = "/v1/openapi.json"
+
+
+@pytest.fixture
+async def admin(store: Store, secrets: Secrets, tmp_path: Path) -> AsyncIterator[tuple[AdminListener, str]]:
+    """The port of the API, and its URL."""
+    port = free_port()
+    made = Settings.model_validate({"web": {"admin": {"port": port}}, "server": {"data_dir": str(tmp_path)}})
+    metrics, disk = Metrics(), DiskWatch([tmp_path])
+    start = Start(0, made, "", secrets.root, tmp_path)
+    readiness, link = ServiceReadiness(store, tmp_path), SupervisorLink(Mock())
+    listener = AdminListener(start, store, secrets, metrics, readiness, disk, link, BackgroundTasks(metrics))
+    await listener.open(made)
+    yield listener, f"http://127.0.0.1:{port}{API}"
+    await listener.close()
+
+
+async def status(url: str) -> int:
+    async with ClientSession() as http, http.get(url) as answer:
+        await answer.read()
+        return answer.status
+
+
+async def test_api_and_pages_are_built_once_by_the_first_requests(
+    admin: tuple[AdminListener, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener, url = admin
+    built: list[AdminSide] = []
+    start = AdminSide.start
+
+    async def counted(side: AdminSide, tasks: BackgroundTasks) -> None:
+        built.append(side)
+        await start(side, tasks)
+
+    monkeypatch.setattr(AdminSide, "start", counted)
+    listener.reopen()
+    listener.configure(listener._settings)
+    assert listener._side is None
+    assert await asyncio.gather(*(status(url) for _ in range(5))) == [200] * 5
+    assert built == [listener._side]
+    listener.reopen()
+    listener.configure(listener._settings)
+    assert await status(url) == 200
+
+
+async def test_api_that_cannot_be_built_now_is_built_later(
+    admin: tuple[AdminListener, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(_side: AdminSide, _tasks: BackgroundTasks) -> None:
+        raise StoreUnavailable("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(AdminSide, "start", away)
+        assert await status(admin[1]) == 503
+    assert await status(admin[1]) == 200

@@ -109,7 +109,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert server.running() == server.start()
     assert postmaster(server, home) == pid
     server.stop()
-    assert not is_alive(pid)
+    wait_for(lambda: not is_alive(pid))  # its lock file goes before it does
 
 
 @pytest.fixture

@@ -115,7 +115,7 @@ async def test_a_failed_reap_begins_the_watch_anew(store: Store, reaper: Store) 
     database, lease = reaper._database, Lease(reaper._database, 30)
     await in_touch_for_long(lease)
     dsn, database._dsn = database._dsn, "postgresql://nobody@/none?host=/nowhere"
-    database._idle.clear()
+    database._pool._idle.clear()
     with pytest.raises(StoreUnavailable):
         await lease.reap()
     database._dsn = dsn

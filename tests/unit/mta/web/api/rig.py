@@ -81,7 +81,7 @@ async def open_api(store: Store, secrets: Secrets, folder: Path, **sections: Any
     settings = Settings.model_validate({"web": {"admin": admin}, "dns": no_dns, **sections})
     profiles = open_profiles(settings, secrets)
     start = Start(index=0, settings=settings, dsn="", secret=secrets.root, run_dir=folder)
-    submission = HttpSubmission(start, store, profiles, Metrics())
+    submission = HttpSubmission(start, settings, store, profiles, Metrics())
     tasks = BackgroundTasks()
     await submission.start(tasks)
     readiness = ServiceReadiness(store, folder)

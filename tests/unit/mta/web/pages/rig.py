@@ -171,7 +171,7 @@ async def open_site(store: Store, secrets: Secrets, folder: Path, **sections: An
         {"server": server, "web": {"admin": admin, "public": public}, "dns": dns, **sections}
     )
     profiles = open_profiles(settings, secrets)
-    submission = HttpSubmission(Start(0, settings, "", secrets.root, folder), store, profiles, Metrics())
+    submission = HttpSubmission(Start(0, settings, "", secrets.root, folder), settings, store, profiles, Metrics())
     await submission.start(BackgroundTasks())
     readiness = ServiceReadiness(store, folder)
 
