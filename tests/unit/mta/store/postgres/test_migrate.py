@@ -67,7 +67,7 @@ class TestMigrate:
         await migrate(empty_url)
         connection = await asyncpg.connect(empty_url)
         await check(connection)
-        await connection.execute("insert into schema_migration values (9999, 'later', '')")
+        await connection.execute("insert into schema_migration values (9999, 'later', '', 9999)")
         with pytest.raises(SchemaError, match="database schema 9999 is newer"):
             await check(connection)
         await connection.close()

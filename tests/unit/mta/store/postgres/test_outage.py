@@ -192,7 +192,7 @@ async def test_a_killed_server_loses_nothing_that_was_promised(
 
 
 async def test_a_second_program_that_upgraded_the_schema_is_noticed(quick: Store) -> None:
-    await make.execute(quick, "insert into schema_migration values (9999, 'later', '')")
+    await make.execute(quick, "insert into schema_migration values (9999, 'later', '', 9999)")
     await cut_all(quick)
     with pytest.raises(StoreUnavailable, match="newer than this program's"):
         await quick.ping()
@@ -214,7 +214,7 @@ async def test_no_connection_is_left_behind(quick: Store) -> None:
         await asyncio.gather(*calls, return_exceptions=True)
         await blocker.execute("commit")
     await asyncio.gather(*(quick.suppressions.find(1, [ANN]) for _ in range(20)))
-    assert quick._database._free._value == QUICK.pool_size
+    assert quick._database._pool._free._value == QUICK.pool_size
     async with asyncio.timeout(10):
         while (  # noqa: ASYNC110 - the server's own processes
             await blocker.fetchval(
@@ -249,7 +249,7 @@ async def test_nothing_about_an_outage_shows_the_password(secrets: Secrets) -> N
 
 def _server_processes(server: EmbeddedPostgres) -> list[int]:
     """The server's process and its children, the parent first."""
-    parent = int((server._directory / "postmaster.pid").read_text().split()[0])
+    parent = int((server.directory / "postmaster.pid").read_text().split()[0])
     return [parent, *_children(parent)]
 
 
