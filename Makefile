@@ -38,6 +38,9 @@ bench: setup ## throughput and CPU per message, compared with Postfix + OpenDKIM
 	$(BIN)/python -m bench.micro_lookups
 	$(BIN)/python -m bench.micro_egress
 
+bench-peers: setup ## beside Postfix, Postfix + OpenDKIM, Exim, OpenSMTPD, Haraka, as far as installed: bench/peers.json and .html (root)
+	$(BIN)/python -m bench.peers $(ARGS)
+
 bench-guard: setup ## instructions of the hot functions, if valgrind is installed; more than 5 % above bench/guard.json fails (ARGS=--write)
 	$(BIN)/python -m bench.guard $(ARGS)
 
@@ -64,4 +67,4 @@ lock: setup ## pin the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --extra embedded --universal --generate-hashes --no-emit-index-url --no-header -p 3.11 -q -o requirements.lock
 	uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-emit-index-url --no-header -p 3.11 -q -c requirements.lock -o requirements-dev.lock
 
-.PHONY: help docs setup run test check nightly reliability bench bench-web bench-bounces fuzz peers lock bench-guard
+.PHONY: help docs setup run test check nightly reliability bench bench-web bench-peers bench-bounces fuzz peers lock bench-guard

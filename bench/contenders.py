@@ -19,9 +19,10 @@ from typing import Any, Protocol
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from bench import programs
+from bench import programs, relays
 from bench.opendkim import Key, OpenDkim
 from bench.postfix import Postfix
+from bench.relays import Relay
 from bench.service import Service, free_port
 
 DOMAIN = "bench.example"
@@ -68,27 +69,23 @@ class Contender(Protocol):
 class Ours:
     """The service, signing, with its own PostgreSQL."""
 
-    def __init__(self, site: Site) -> None:
-        directory = site.directory / "imprimatur"
+    def __init__(self, site: Site, name: str = "imprimatur") -> None:
+        directory = site.directory / name
         shutil.rmtree(directory, ignore_errors=True)
         self.service = Service(directory, _settings(site))
         self.port = self.service.port
 
     def start(self) -> None:
-        self.service.configure()
-        self.service.cli(
-            "account",
-            "add",
-            "bench",
-            "--domain",
-            DOMAIN,
-            "--network",
-            "127.0.0.0/8",
-            "--approve",
-            "a benchmark",
-            "--verified",
-        )
+        """Start the service, prepared at the first time."""
+        if not self.service.config.exists():
+            self.prepare()
         self.service.start()
+
+    def prepare(self) -> None:
+        """Write the configuration and make the account that sends."""
+        self.service.configure()
+        self.service.cli("account", "add", "bench", "--domain", DOMAIN, "--network", "127.0.0.0/8",
+                         "--approve", "a benchmark", "--verified", "--bounce-notifications", "none")  # fmt: skip
 
     def stop(self) -> None:
         self.service.stop()
@@ -103,12 +100,10 @@ class Ours:
 class PlainPostfix:
     """Postfix, not signing."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, name: str = "postfix") -> None:
         self.port = free_port()
-        resolv = site.directory / "resolv.conf"
-        resolv.write_text(f"nameserver {site.resolver}\n")
         settings = {**_POSTFIX, "smtp_tcp_port": str(site.sink_port)}
-        self.postfix = Postfix(site.directory / "postfix", self.port, settings, {"/etc/resolv.conf": resolv})
+        self.postfix = Postfix(site.directory / name, self.port, settings, {"/etc/resolv.conf": _resolv(site)})
 
     def start(self) -> None:
         self.postfix.start()
@@ -127,7 +122,7 @@ class SigningPostfix(PlainPostfix):
     """Postfix with OpenDKIM as its milter, the usual combination."""
 
     def __init__(self, site: Site) -> None:
-        super().__init__(site)
+        super().__init__(site, "postfix-dkim")
         self.signer = OpenDkim(site.directory / "opendkim", site.key, sign=True)
         self.postfix.settings = {**self.postfix.settings, **self.signer.milter}
 
@@ -143,6 +138,26 @@ class SigningPostfix(PlainPostfix):
         return [*super().roots(), _pid(self.signer.process)]
 
 
+class Peer:
+    """Exim, OpenSMTPD or Haraka, signing."""
+
+    def __init__(self, site: Site, relay: type[Relay]) -> None:
+        self.port = free_port()
+        self.relay = relay(site.directory / relay.__name__.lower(), self.port, _resolv(site), site.key)
+
+    def start(self) -> None:
+        self.relay.start()
+
+    def stop(self) -> None:
+        self.relay.stop()
+
+    def roots(self) -> list[int]:
+        return [_pid(self.relay.process)]
+
+    def output(self) -> str:
+        return self.relay.output()
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A contender by name. ``missing``: why it cannot run here, or None."""
@@ -154,11 +169,21 @@ class Entry:
 
 
 def entries() -> list[Entry]:
-    """Return all contenders, in the order of the tables."""
+    """Return those that ``make bench`` measures, in the order of the tables."""
     return [
         Entry("ours", "Imprimatur, DKIM", Ours, None),
         Entry("postfix", "Postfix, no DKIM", PlainPostfix, programs.missing("master", "smtpd")),
         Entry("opendkim", "Postfix + OpenDKIM", SigningPostfix, programs.missing("master", "smtpd", "opendkim")),
+    ]
+
+
+def peers() -> list[Entry]:
+    """Return the others that ``make bench-peers`` measures. They deliver to port 25 only."""
+    opensmtpd = programs.missing("smtpctl", "filter-dkimsign")
+    return [
+        Entry("exim", "Exim, DKIM", lambda site: Peer(site, relays.Exim), programs.missing("exim4")),
+        Entry("opensmtpd", "OpenSMTPD, DKIM", lambda site: Peer(site, relays.OpenSmtpd), opensmtpd),
+        Entry("haraka", "Haraka, DKIM", lambda site: Peer(site, relays.Haraka), relays.haraka_missing()),
     ]
 
 
@@ -184,6 +209,12 @@ def _settings(site: Site) -> dict[str, Any]:
         "testing": {"receiver_port": site.sink_port, "loopback_receivers": True},
         "shaping": {"default": {"connections": 20, "initial_connections": 20, "tls": "none"}},
     }
+
+
+def _resolv(site: Site) -> Path:
+    path = site.directory / "resolv.conf"
+    path.write_text(f"nameserver {site.resolver}\n")
+    return path
 
 
 def _pid(process: subprocess.Popen[bytes] | None) -> int:

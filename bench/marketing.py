@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 
 from bench.contenders import DOMAIN, Ours, Site
 from bench.newsletter import newsletter
-from bench.source import recipient
+from bench.source import WARM_UP, recipient
 
 _CONSENT = {
     "topics": "aanbiedingen",
@@ -35,14 +36,14 @@ _OTHERS = re.compile(rb"(?i)^(?:From|To|Message-ID|Date):[^\r]*\r\n", re.MULTILI
 
 
 class OursMarketing(Ours):
-    """The whole marketing chain. ``consents``: how many recipients have agreed, from number 0; ``domains``: over how
-    many domains they are spread."""
+    """The whole marketing chain. ``consents``: how many recipients of fifty domains have agreed, from number 0;
+    ``further``: who else has."""
 
-    def __init__(self, site: Site, consents: int = 10_000, domains: int = 50) -> None:
-        super().__init__(site)
-        self._consents, self._domains = consents, domains
+    def __init__(self, site: Site, consents: int = 10_000, further: Iterable[str] = ()) -> None:
+        super().__init__(site, "imprimatur-marketing")
+        self._consents, self._further = consents, further
 
-    def start(self) -> None:
+    def prepare(self) -> None:
         settings = {"return_path": {"domain": f"returns.{DOMAIN}"}, "web": {"public": {"url": f"https://mta.{DOMAIN}"}}}
         self.service.configure(**settings)
         cli = self.service.cli
@@ -57,10 +58,10 @@ class OursMarketing(Ours):
         cli("mailing", "confirm", "bench-1", "--by", "Bench")
         agreed = self.service.directory / "consents.jsonl"
         with agreed.open("w") as lines:
-            for n in (*range(self._consents), *range(10_000_000, 10_000_200)):  # those of the warm-up too
-                lines.write(json.dumps({"address": recipient(n, self._domains), **_CONSENT}) + "\n")
+            numbers = (*range(self._consents), *range(WARM_UP, WARM_UP + 200))
+            for address in sorted({*(recipient(n, 50) for n in numbers), *self._further}):
+                lines.write(json.dumps({"address": address, **_CONSENT}) + "\n")
         cli("consent", "import", str(agreed), "--account", "bench", patience=3600)
-        self.service.start()
 
 
 def content(size: int) -> bytes:

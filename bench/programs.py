@@ -16,7 +16,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 UNPACKED = Path(__file__).resolve().parent.parent / ".peers" / "root"
-_FOLDERS = ("usr/lib/chromium", "usr/sbin", "usr/bin", "usr/lib/postfix/sbin", "usr/libexec/postfix")
+_FOLDERS = (
+    "usr/lib/chromium",
+    "usr/sbin",
+    "usr/bin",
+    "usr/lib/postfix/sbin",
+    "usr/libexec/postfix",
+    "usr/libexec/opensmtpd",
+)
 _MACHINE = f"usr/lib/{os.uname().machine}-linux-gnu"
 _LIBRARIES = ("usr/lib", "usr/lib/postfix", "usr/lib/rspamd", _MACHINE, f"{_MACHINE}/pulseaudio")
 

@@ -38,7 +38,8 @@ def load(result: Result) -> str:
     """Describe what was sent."""
     domains = "1 domain" if result.domains == 1 else f"{result.domains} domains"
     one = ", 1 message per connection" if result.per_connection == 1 else ""
-    return f"{result.size // 1024} kB, {domains}{one}"
+    late = f", replies {result.late_ms:.0f} ms late" if result.late_ms else ""
+    return f"{result.size // 1024} kB, {domains}{one}{late}"
 
 
 def medians(results: Iterable[Result]) -> list[Result]:
@@ -92,9 +93,9 @@ def table(results: list[Result]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _load_key(result: Result) -> tuple[int, int, int]:
-    return (-result.per_connection, result.size, result.domains)
+def _load_key(result: Result) -> tuple[int, int, int, float]:
+    return (-result.per_connection, result.size, result.domains, result.late_ms)
 
 
-def _key(result: Result) -> tuple[str, int, int, int]:
+def _key(result: Result) -> tuple[str, int, int, int, float]:
     return (result.contender, *_load_key(result))

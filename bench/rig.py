@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -28,11 +28,12 @@ from bench import processes, resolver, sink
 from bench.contenders import DOMAIN, Contender
 from bench.service import free_port
 from bench.sink import Arrivals
-from bench.source import Load, Sent, Source, domain
+from bench.source import WARM_UP, Load, Sent, Source, domain
 
 DOMAINS = 50
+HOSTS = 50  # addresses of the sink, over which the domains are spread
 RESOLVER = "127.0.0.54"  # port 53: the resolver library of the others supports no other
-_SINKS = [f"127.0.1.{n}" for n in range(1, DOMAINS + 1)]
+_SINKS = [f"127.0.1.{n}" for n in range(1, HOSTS + 1)]
 _NO_SINK = "127.0.2.1"
 _PATIENCE = 60.0  # seconds without another message at the sink
 _SETTLE = 0.5  # seconds after the last message that still count: its outcome is recorded
@@ -56,6 +57,7 @@ class Result:
     processes: int
     accept_p50_ms: float
     accept_p99_ms: float
+    late_ms: float
     lost: int
     duplicates: int
     refused: int
@@ -68,6 +70,7 @@ class Rig:
 
     def __init__(self, port: int, control: Connection, helpers: list[BaseProcess]) -> None:
         self.sink_port = port
+        self.late = 0.0  # seconds by which each reply of the sink is late
         self._control = control
         self._helpers = helpers
 
@@ -82,6 +85,11 @@ class Rig:
         assert isinstance(arrivals, Arrivals)
         return arrivals
 
+    def delay(self, seconds: float) -> None:
+        """Let each reply of the sink come so late."""
+        self.late = seconds
+        self._control.send(float(seconds))
+
     def helpers_cpu(self) -> float:
         return processes.cpu_seconds(helper.pid for helper in self._helpers if helper.pid)
 
@@ -95,10 +103,13 @@ class Hosts(Enum):
 
 
 @contextmanager
-def rig(hosts: Hosts = Hosts.SINK) -> Iterator[Rig]:
-    """Run sink and resolver for DOMAINS domains."""
-    port = free_port()
-    zone = {domain(n): (f"mx{n:02d}.example", _SINKS[n] if hosts is Hosts.SINK else _NO_SINK) for n in range(DOMAINS)}
+def rig(hosts: Hosts = Hosts.SINK, *, domains: int = DOMAINS, port: int | None = None) -> Iterator[Rig]:
+    """Run sink and resolver for so many domains. ``port``: of the sink; a free one if not given."""
+    port = port or free_port()
+    zone = {
+        domain(n): (f"mx{n:02d}.example", _SINKS[n % HOSTS] if hosts is Hosts.SINK else _NO_SINK)
+        for n in range(domains)
+    }
     zone[DOMAIN] = f"mx.{DOMAIN}", _NO_SINK  # answers to what it sends can be delivered
     silent = socket.create_server((_NO_SINK, port), backlog=4096) if hosts is Hosts.SILENT else None
     control, far = _CONTEXT.Pipe()
@@ -121,7 +132,7 @@ def rig(hosts: Hosts = Hosts.SINK) -> Iterator[Rig]:
 
 def measure(name: str, contender: Contender, load: Load, stage: Rig) -> Result:
     """Send ``load`` through a running contender. Raises TimeoutError if messages stop arriving."""
-    warm_up = Load(port=load.port, count=200, size=load.size, domains=load.domains, first_id=10_000_000)
+    warm_up = replace(load, count=min(200, load.count), per_connection=100, first_id=WARM_UP + load.first_id)
     _through(warm_up, stage)
     before, helpers = _cpu(contender), stage.helpers_cpu()
     with processes.PeakMemory(contender.roots) as memory:
@@ -145,6 +156,7 @@ def measure(name: str, contender: Contender, load: Load, stage: Rig) -> Result:
         processes=memory.peak.processes,
         accept_p50_ms=statistics.median(seconds) * 1000,
         accept_p99_ms=seconds[int(len(seconds) * 0.99)] * 1000,
+        late_ms=stage.late * 1000,
         lost=len(set(sent.accepted) - copies.keys()),
         duplicates=copies.total() - len(copies),
         refused=sent.refused + sent.broken,

@@ -1,6 +1,7 @@
 """``python -m bench.run``: all contenders with all loads, in interleaved rounds; prints tables, writes results.json.
 
-``python -m bench.run memory`` measures instead how much memory a long queue adds to each process.
+``python -m bench.run memory`` measures instead how much memory a long queue adds to each process, ``footprint`` the
+memory of each process, ``large`` what a hundred messages of 50 MB take.
 
 Invariants: No process is left behind, no system service is touched.
 Limitations: The other MTAs need root and ``make peers``; without them only the service is measured, and a line says so.
@@ -21,7 +22,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import memory, report
+from bench import footprint, memory, report
 from bench.contenders import Contender, Entry, Site, entries, make_key
 from bench.rig import RESOLVER, Result, Rig, machine, measure, rig
 from bench.source import Load
@@ -31,7 +32,7 @@ RESULTS = Path(__file__).parent / "results.json"
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench.run", description=__doc__.split("\n\n")[0])
-    parser.add_argument("what", nargs="?", choices=["throughput", "memory"], default="throughput")
+    parser.add_argument("what", nargs="?", choices=["throughput", "memory", "footprint", "large"], default="throughput")
     parser.add_argument("--quick", action="store_true", help="one short round, 10 kB only")
     parser.add_argument("--count", type=int, help="messages per run (5000; 2000 with --quick; 100000 for memory)")
     parser.add_argument("--rounds", type=int, help="rounds; the median is reported (3; 1 with --quick)")
@@ -59,6 +60,10 @@ def main() -> None:
         directory.chmod(0o755)  # the database runs as another user
         if chosen.what == "memory":
             memory.run(directory, chosen.count)
+        elif chosen.what == "footprint":
+            footprint.at_full_rate(directory, chosen.count)
+        elif chosen.what == "large":
+            footprint.with_large_messages(directory)
         else:
             throughput(directory, chosen)
 

@@ -1,4 +1,4 @@
-"""The receiving end of the benchmark: accepts every message at once and records its id and time.
+"""The receiving end of the benchmark: accepts every message, at once or after a delay, and records its id and time.
 
 One process, one epoll loop, many addresses. It parses only what it must: lines outside DATA, a search for the final dot
 inside, and the id field of each message.
@@ -14,7 +14,9 @@ import select
 import socket
 import time
 from array import array
+from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
@@ -55,13 +57,46 @@ class _Session:
     sock: socket.socket
     pending: bytes = b""
     in_data: bool = False
+    id: int = -1  # of the message that is being received
+    dropped: int = 0  # octets of it that are not kept
+
+
+class _Replies:
+    """Sends replies, each ``delay`` seconds after it was due: as a receiver that is far away. In order, as the delay is
+    the same for all."""
+
+    def __init__(self) -> None:
+        self.delay = 0.0
+        self._late: deque[tuple[float, _Session, bytes]] = deque()
+
+    def send(self, session: _Session, reply: bytes) -> bool:
+        """Return whether the session is still alive."""
+        if self.delay:
+            self._late.append((time.monotonic() + self.delay, session, reply))
+            return True
+        try:
+            session.sock.send(reply)
+        except OSError:
+            return False
+        return True
+
+    def send_due(self) -> float | None:
+        """Send what is due; return the seconds until the next one, None if there is none."""
+        while self._late:
+            due, session, reply = self._late[0]
+            if (wait := due - time.monotonic()) > 0:
+                return wait
+            self._late.popleft()
+            with suppress(OSError):  # it has gone meanwhile, which its reading tells
+                session.sock.send(reply)
+        return None
 
 
 def serve(addresses: Sequence[str], port: int, control: Connection) -> None:
     """Listen on ``addresses`` until ``control`` says "stop".
 
     ``control``: sends "ready" once; "count" is answered with the number of messages, "take" with the Arrivals
-    since the last "take".
+    since the last "take"; a number sets the seconds by which each reply is late.
     """
     poll = select.epoll()
     listeners: dict[int, socket.socket] = {}
@@ -73,16 +108,16 @@ def serve(addresses: Sequence[str], port: int, control: Connection) -> None:
     poll.register(control, select.EPOLLIN)
     control.send("ready")
     sessions: dict[int, _Session] = {}
-    arrivals = Arrivals()
+    arrivals, replies = Arrivals(), _Replies()
     started = _cpu()
     while True:
-        for fd, _ in poll.poll():
+        for fd, _ in poll.poll(replies.send_due()):
             if session := sessions.get(fd):
-                if not _read(session, arrivals):
+                if not _read(session, arrivals, replies):
                     del sessions[fd]
                     session.sock.close()
             elif fd in listeners:
-                _accept(listeners[fd], poll, sessions, arrivals)
+                _accept(listeners[fd], poll, sessions, arrivals, replies)
             else:
                 match control.recv():
                     case "count":
@@ -91,11 +126,15 @@ def serve(addresses: Sequence[str], port: int, control: Connection) -> None:
                         arrivals.cpu = _cpu() - started
                         control.send(arrivals)
                         arrivals, started = Arrivals(), _cpu()
+                    case float(delay):
+                        replies.delay = delay
                     case _:
                         return
 
 
-def _accept(listener: socket.socket, poll: select.epoll, sessions: dict[int, _Session], arrivals: Arrivals) -> None:
+def _accept(
+    listener: socket.socket, poll: select.epoll, sessions: dict[int, _Session], arrivals: Arrivals, replies: _Replies
+) -> None:
     while True:
         try:
             sock, _ = listener.accept()
@@ -103,13 +142,13 @@ def _accept(listener: socket.socket, poll: select.epoll, sessions: dict[int, _Se
             return
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.send(_GREETING)
-        sessions[sock.fileno()] = _Session(sock)
+        session = sessions[sock.fileno()] = _Session(sock)
+        replies.send(session, _GREETING)
         poll.register(sock, select.EPOLLIN)
         arrivals.connections += 1
 
 
-def _read(session: _Session, arrivals: Arrivals) -> bool:
+def _read(session: _Session, arrivals: Arrivals, replies: _Replies) -> bool:
     """Read and answer what the client sent. Return False when the session has ended."""
     try:
         chunk = session.sock.recv(_CHUNK)
@@ -119,14 +158,9 @@ def _read(session: _Session, arrivals: Arrivals) -> bool:
         return False
     if not chunk:
         return False
-    replies: list[bytes] = []
-    alive = _answer(session, session.pending + chunk, replies, arrivals)
-    if replies:
-        try:
-            session.sock.send(b"".join(replies))
-        except OSError:
-            return False
-    return alive
+    answers: list[bytes] = []
+    alive = _answer(session, session.pending + chunk, answers, arrivals)
+    return (not answers or replies.send(session, b"".join(answers))) and (alive or replies.delay > 0)
 
 
 def _answer(session: _Session, buffer: bytes, replies: list[bytes], arrivals: Arrivals) -> bool:
@@ -134,9 +168,14 @@ def _answer(session: _Session, buffer: bytes, replies: list[bytes], arrivals: Ar
     while True:
         if session.in_data:
             end = buffer.find(_END, start)
+            if session.id < 0:
+                session.id = _id(buffer, start, end)
             if end < 0:
+                if session.id >= 0 and (kept := max(start, len(buffer) - len(_END) + 1)) > start:
+                    session.dropped += kept - start
+                    start = kept
                 break
-            _note(buffer, start, end, arrivals)
+            _note(session, end - start, arrivals)
             replies.append(_ACCEPTED)
             session.in_data = False
             start = end + len(_END)
@@ -155,11 +194,18 @@ def _answer(session: _Session, buffer: bytes, replies: list[bytes], arrivals: Ar
     return True
 
 
-def _note(buffer: bytes, start: int, end: int, arrivals: Arrivals) -> None:
-    at = buffer.find(ID_FIELD, start, end)
-    arrivals.ids.append(int(buffer[at + len(ID_FIELD) : buffer.index(b"\r", at)]) if at >= 0 else -1)
+def _id(buffer: bytes, start: int, end: int) -> int:
+    """Return the number of a message, -1 if it has none, or has not come yet."""
+    at = buffer.find(ID_FIELD, start, end if end >= 0 else len(buffer))
+    stop = buffer.find(b"\r", at)
+    return int(buffer[at + len(ID_FIELD) : stop]) if at >= 0 and stop >= 0 else -1
+
+
+def _note(session: _Session, octets: int, arrivals: Arrivals) -> None:
+    arrivals.ids.append(session.id)
     arrivals.times.append(time.monotonic())
-    arrivals.octets += end - start
+    arrivals.octets += session.dropped + octets
+    session.id, session.dropped = -1, 0
 
 
 def _cpu() -> float:

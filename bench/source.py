@@ -20,7 +20,9 @@ from enum import Enum, auto
 
 from bench.sink import ID_FIELD
 
+WARM_UP = 10_000_000  # id of the first message of a warm-up
 _CHUNK = 4096
+_LARGE = 256 * 1024
 _PATIENCE = 60.0  # seconds without progress after which the server is considered dead
 _LINE = b"The quick brown fox jumps over the lazy dog; pack my box with five dozen jugs.\r\n"
 _KEPT_REPLIES = 5
@@ -75,7 +77,7 @@ class _Session:
     left: int
     step: _Step = _Step.GREETING
     pending: bytes = b""
-    unsent: bytes = b""
+    unsent: bytes | memoryview = b""
     id: int = -1
     begun: float = 0.0
 
@@ -184,7 +186,7 @@ class Source:
                 self._send(session, b"DATA\r\n")
             case _Step.DATA:
                 session.step = _Step.DOT
-                self._send(session, b"%b%d%b" % (self._head, session.id, self._tail))
+                self._send_message(session)
             case _Step.DOT:
                 self._sent.accepted.append(session.id)
                 self._sent.seconds.append(time.monotonic() - session.begun)
@@ -238,7 +240,18 @@ class Source:
         session.sock.close()
         self._connect()
 
-    def _send(self, session: _Session, data: bytes) -> None:
+    def _send_message(self, session: _Session) -> None:
+        """Send it; a large one is not copied for each session."""
+        head = b"%b%d" % (self._head, session.id)
+        if len(self._tail) < _LARGE:
+            self._send(session, head + self._tail)
+            return
+        session.sock.setblocking(True)
+        session.sock.sendall(head)
+        session.sock.setblocking(False)
+        self._send(session, memoryview(self._tail))
+
+    def _send(self, session: _Session, data: bytes | memoryview) -> None:
         try:
             sent = session.sock.send(data)
         except BlockingIOError:

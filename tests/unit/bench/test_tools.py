@@ -99,7 +99,7 @@ def test_toml() -> None:
 
 def test_medians_keep_every_loss() -> None:
     def run(rate: float, lost: int) -> Result:
-        return Result("ours", 10_240, 1, 100, 5000, rate, rate, 1.0, 1, 1, 1, 1, 1, lost, 0, 0, 1, 0.1)
+        return Result("ours", 10_240, 1, 100, 5000, rate, rate, 1.0, 1, 1, 1, 1, 1, 0.0, lost, 0, 0, 1, 0.1)
 
     [merged_result] = medians([run(100.0, 0), run(300.0, 2), run(200.0, 0)])
     assert merged_result.drain_rate == 200.0

@@ -63,7 +63,10 @@ async def test_a_filled_database_under_load(store: Store, other: Store, later: P
     await fill(store, FILLED)
     names = [
         add(later, f"{ADDED}alter table message add later int not null default 7;\ncreate table later (n int);"),
-        add(later, f"{ADDED}-- transaction: none\ncreate index concurrently if not exists later on message (later);"),
+        add(
+            later,
+            f"{ADDED}-- transaction: none\ncreate index concurrently if not exists message_later on message (later);",
+        ),
         add(later, f"{ADDED}update message set later = 8 where later = 7;"),
     ]
     upgraded = asyncio.Event()
@@ -87,7 +90,7 @@ async def test_a_filled_database_under_load(store: Store, other: Store, later: P
     assert old >= FILLED
     assert new == old + await make.count(store, "message where later = 7")
     assert await make.count(store, "queue") == FILLED  # what was queued is queued, what was delivered is gone
-    assert (await make.row(store, "select indisvalid from pg_index where indexrelid = 'later'::regclass"))[0]
+    assert (await make.row(store, "select indisvalid from pg_index where indexrelid = 'message_later'::regclass"))[0]
     assert await migrate(store._database._dsn, later) == []
 
 
