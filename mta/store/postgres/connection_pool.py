@@ -52,6 +52,17 @@ class ConnectionPool:
             self._free.release()
             raise
 
+    async def take_idle(self) -> Connection | None:
+        """Return a connection that no one uses, without a wait; None if there is none."""
+        if not self._idle or self._free.locked():
+            return None
+        await self._free.acquire()
+        if connection := self._pop_idle():
+            self._held += 1
+            return connection
+        self._free.release()
+        return None
+
     async def _open(self) -> Connection:
         self._opening += 1
         try:

@@ -187,11 +187,8 @@ class Database:
                     continue
 
     async def _borrow(self, deadline: float) -> Connection:
-        if self._idle and not self._lost and not self._free.locked():  # the usual case, without a wait
-            await self._free.acquire()
-            if connection := self._pop_idle():
-                return connection
-            self._free.release()
+        if not self._lost and (connection := await self._pool.take_idle()):  # the usual case, without a timer
+            return connection
         return await self._wait_for_one(deadline)
 
     async def _wait_for_one(self, deadline: float) -> Connection:

@@ -119,3 +119,16 @@ async def test_connections_that_are_not_used_are_closed(pool: ConnectionPool, mo
     for _ in many:
         pool.give_back(await pool.take())
     assert sum(each.is_closed() for each in many) >= 2
+
+
+async def test_what_is_idle_is_taken_at_once_and_counts_as_taken(pool: ConnectionPool) -> None:
+    assert await pool.take_idle() is None
+    first = await pool.take()
+    assert await pool.take_idle() is None
+    pool.give_back(first)
+    assert await pool.take_idle() is first
+    assert (pool._free._value, pool._held) == (2, 1)
+    pool.give_back(first)
+    first.terminate()
+    assert await pool.take_idle() is None
+    assert (pool._free._value, pool._held) == (3, 0)
