@@ -9,6 +9,7 @@ Invariants: the web process ends with its supervisor.
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import signal
 import socket
@@ -179,7 +180,7 @@ class AdminListener:
                     await side.close()
                     raise
                 self._side = side
-                spare_collector()
+                gc.freeze()  # as at the start, but without a collection, for which all requests would wait
 
 
 async def _main(control: socket.socket, sockets: Sequence[socket.socket]) -> None:
