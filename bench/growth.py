@@ -40,7 +40,7 @@ _PATIENCE = 60.0  # seconds for a first delivery
 _TABLES = """
 select c.table_name, array_agg(c.column_name::text order by c.ordinal_position)
 from information_schema.columns c join information_schema.tables t using (table_schema, table_name)
-where c.table_schema = 'public' and t.table_type = 'BASE TABLE' and c.is_generated = 'NEVER'
+where c.table_schema = 'public' and t.table_type = 'BASE TABLE' and c.is_generated = 'NEVER' and c.is_identity = 'NO'
     and c.table_name in (
         select table_name from information_schema.columns
         where table_schema = 'public' and table_name = 'message' and column_name = 'id'
