@@ -100,6 +100,12 @@ def test_a_module_name_stands_once_in_a_room() -> None:
     assert repeated - SHARED_MODULE_NAMES == set()
 
 
+def test_a_decision_has_a_number_of_its_own() -> None:
+    numbers = [path.name[:4] for path in (ROOT / "docs/decisions").glob("[0-9]*.md")]
+    assert len(numbers) > 20
+    assert _repeated(numbers) == set()
+
+
 def test_folders_stay_small() -> None:
     sizes = Counter(path.parent.relative_to(ROOT) for paths in _modules().values() for path in paths)
     large = {str(folder) for folder, size in sizes.items() if size > MAX_FILES_IN_FOLDER}

@@ -4,7 +4,7 @@ create table sign_up_form (
     id          text collate "C" primary key,   -- 22 random hexadecimal digits, in its URL
     account_id  bigint not null references account,
     name        text not null,
-    form        jsonb not null,             -- policy.permission.sign_up_form.SignUpForm
+    form        json not null,              -- policy.permission.sign_up_form.SignUpForm
     created_at  timestamptz not null default now(),
     created_by  text not null,
     closed_at   timestamptz,

@@ -377,6 +377,15 @@ async def test_requests_are_part_of_what_is_known_of_a_person_and_go_with_it(sit
     assert await count(site.store, "sign_up") == 0
 
 
+async def test_who_understands_none_of_its_languages_is_shown_the_first(site: Site) -> None:
+    """The order of the file, which is not the order of the alphabet."""
+    english = next(line for line in FORM.splitlines(keepends=True) if line.startswith("en = "))
+    form = await site.form(FORM.replace(english, "", 1).replace("[headings]", english + "[headings]", 1))
+    assert form.form.languages == ("nl", "en")
+    page = await site.http.get(f"/s/{form.id}", headers={"Accept-Language": "fi"})
+    assert '<html lang="nl"' in await page.text()
+
+
 async def test_a_changed_form_changes_no_request(site: Site) -> None:
     form = await site.form()
     await site.fill_in(form)
