@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
-from zoneinfo import ZoneInfo
 
 import typer
 
@@ -52,7 +51,6 @@ if TYPE_CHECKING:
     from mta.admin.context import AdminContext
     from mta.store.reputation.cases import CaseStory
     from mta.store.store import Store
-    from policy.accounts.account import Account
     from policy.accounts.mailing import Mailing
     from policy.reputation.complaint import Case
 
@@ -141,39 +139,23 @@ def show(
     config: ConfigOption = None,
 ) -> None:
     """Show a case: its deadline, the consents when it was opened, and its history."""
-    case_id, settings = parse_case(which), load_settings(config)
+    from mta.admin import complaints
 
-    async def read(store: Store) -> tuple[CaseStory, Account]:
-        story = await store.cases.show(case_id)
-        return story, (await store.accounts.find(story.case.account)).account
+    case_id = parse_case(which)
 
-    story, account = with_store(settings, read)
-    if pdf is not None:
-        _save_dossier(settings, story, account, language, pdf)
-    if evidence is not None:
-        try:
-            _save_evidence(story, evidence)
-        except OSError as error:
-            fail(f"{evidence}: cannot be written: {error.strerror}", status=2)
-    print_case(story, as_json=as_json)
+    async def read(context: AdminContext) -> tuple[CaseStory, bytes]:
+        story = await complaints.story(context, case_id)
+        return story, await complaints.dossier_pdf(context, case_id, language) if pdf else b""
 
-
-def _save_dossier(settings: Settings, story: CaseStory, account: Account, language: TextLanguage, file: Path) -> None:
-    """Write the dossier that is kept with a case."""
-    from policy.local_format import LocalFormat
-    from policy.permission import dossier
-    from policy.permission.evidence import load_assessor
-
-    if story.case.dossier is None:
-        fail(f"{story.case.number} has no dossier: no recipient was named when it was opened")
-    local = LocalFormat(language, ZoneInfo(settings.server.time_zone))
-    writer = dossier.Writer(local, load_assessor(), settings.server.operator or settings.server.hostname)
+    story, dossier = with_admin(load_settings(config), read)
     try:
-        file.write_bytes(writer.pdf([dossier.dossier_of_case(story.case.dossier, account)]))
-    except dossier.DossierTooLong as error:
-        fail(f"{error}; use --json")
+        if pdf is not None:
+            pdf.write_bytes(dossier)
+        if evidence is not None:
+            _save_evidence(story, evidence)
     except OSError as error:
-        fail(f"{file}: cannot be written: {error.strerror}", status=2)
+        fail(f"{error.filename}: cannot be written: {error.strerror}", status=2)
+    print_case(story, as_json=as_json)
 
 
 def _save_evidence(story: CaseStory, folder: Path) -> None:
