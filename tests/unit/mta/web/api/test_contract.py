@@ -21,8 +21,11 @@ HOSTILE = [
     "${7*7}{{7*7}}", "\U0001f600", "-1", "0", "9" * 30, "shop\r\nX-Evil: 1", "null", " ",
 ]  # fmt: skip
 EXAMPLES = {
-    "domain": "shop.example", "profile": "marketing", "from": "news@shop.example", "to": ["ann@example.net"],
-}  # fmt: skip
+    "domain": "shop.example",
+    "profile": "marketing",
+    "content": "RnJvbTogbmV3c0BzaG9wLmV4YW1wbGUKVG86IGFubkBleGFtcGxlLm5ldApTdWJqZWN0OiB4Cgp5Cg==",
+    "url": "https://h.example/x",
+}  # of fields whose type says too little
 MESSAGE = {"from": "news@shop.example", "to": ["ann@example.net"], "subject": "x", "text": "y"}
 
 
@@ -148,24 +151,29 @@ async def test_what_belongs_to_an_account_is_reached_by_no_other(api: Api) -> No
 
 async def test_another_accounts_name_in_a_query_or_body_is_unknown(api: Api) -> None:
     """IDOR: each route that takes the name of an account beside the path, by the token of another."""
-    seen = 0
+    seen, reached = 0, []
     for path, method, operation in operations():
         if "account" not in operation["x-roles"]:
             continue
-        in_query = "account" in {each["name"] for each in operation.get("parameters", ()) if each["in"] == "query"}
+        query = [each for each in operation.get("parameters", ()) if each["in"] == "query"]
+        in_query = "account" in {each["name"] for each in query}
+        needed = {each["name"]: str(_example(each["schema"])) for each in query if each["required"]}
         content = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
         in_body = "account" in _resolved(content).get("properties", {})
         target = filled(path, "1").replace("/v1/consents/1", "/v1/consents/eve@example.net")
         target = target.replace("/v1/suppressions/1", "/v1/suppressions/eve@example.net")
         if in_query:
-            more = {"json": _body(operation)} if content else {}
-            answer = await api.ask(method, target, by="club", params={"account": "shop"}, **more)
+            body = MESSAGE if path == "/v1/messages" else _body(operation)
+            more = {"json": body} if content else {}
+            answer = await api.ask(method, target, by="club", params=needed | {"account": "shop"}, **more)
         elif in_body:
             answer = await api.ask(method, target, by="club", json=_body(operation) | {"account": "shop"})
         else:
             continue
-        assert answer.status in (403, 404), (method, target, answer.status, answer.text)
+        if answer.status not in (403, 404):
+            reached.append(f"{method} {target}: {answer.status} {answer.text[:200]}")
         seen += 1
+    assert "\n".join(reached) == ""
     assert seen >= 20
 
 
