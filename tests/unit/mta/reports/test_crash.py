@@ -20,6 +20,7 @@ from mta.mail.identity import format_id, new_message_id
 from mta.mail.message import Stream
 from mta.observe.labels import InboundReportKind, UnsubscribeMethod
 from mta.observe.metrics import Metrics
+from mta.store.journal import record_details
 from mta.store.permission.ledger import Given
 from mta.store.postgres.errors import StoreUnavailable
 from mta.store.store import Store
@@ -230,7 +231,7 @@ async def tables(store: Store) -> list[str]:
     found = await make.row(
         store,
         "select array_agg(relname::text order by relname) as names from pg_class where relkind = 'r'"
-        " and relnamespace = 'public'::regnamespace and relname not in ('schema_migration', 'worker')",
+        " and relnamespace = 'public'::regnamespace and relname not in ('schema_migration', 'worker', 'content_ring')",
     )
     names: list[str] = found["names"]
     return names
@@ -246,6 +247,8 @@ _CHANGING = re.compile(
 
 
 def _comparable(row: dict[str, Any]) -> str:
+    if "details" in row:
+        row = row | {"details": record_details.unpack(bytes.fromhex(row["details"][2:]))}
     kept = {
         name: bytes.fromhex(value[2:]).decode("latin-1") if isinstance(value, str) and value[:2] == "\\x" else value
         for name, value in row.items()

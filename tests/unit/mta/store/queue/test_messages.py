@@ -90,7 +90,7 @@ async def test_many_at_once_are_few_commits(store: Store) -> None:
         found = await asyncio.gather(*(store.messages.enqueue(each, leased=True) for each in messages))
         after = await connection.fetchval("select pg_current_xact_id()::text::bigint")
     assert [make.leased(each)[0].message_id for each in found] == [each.message.id for each in messages]
-    assert after - before <= 3
+    assert after - before <= 5
     assert await make.count(store, "queue") == 50
 
 
