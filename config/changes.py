@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from config.describe import JsonSchema, find, show
+from config.describe import JsonSchema, find, schema_of, show
 from config.document import duration
 from config.schema import Settings
 from config.toml import dotted
@@ -24,7 +24,7 @@ MARK = "Needs a restart."
 
 def waiting_for_restart(in_use: Settings, wanted: Settings) -> list[str]:
     """Return a line for each key that keeps its old value: ``web.port: 8025 in use, 8026 after a restart``."""
-    schema = Settings.model_json_schema()
+    schema = schema_of(Settings)
     lines = []
     for path, old, new in _differences(schema, in_use, wanted, ()):
         if _part(schema, path).get("writeOnly"):
@@ -97,7 +97,7 @@ def described(in_use: Settings, wanted: Settings) -> list[str]:
 
     Tables with a name are compared by it, others as a whole.
     """
-    return list(_described(Settings.model_json_schema(), in_use, wanted, (), ""))
+    return list(_described(schema_of(Settings), in_use, wanted, (), ""))
 
 
 def _described(schema: JsonSchema, old: Section, new: Section, path: KeyPath, shown: str) -> Iterator[str]:

@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from config.describe import SHORT, JsonSchema, allowed, find, resolve, show
+from config.describe import SHORT, JsonSchema, allowed, find, resolve, schema_of, show
 from config.schema import Settings
 from config.types import Section
 
@@ -48,7 +48,7 @@ _PASSWORD = re.compile(r"(?<=:)[^:@/]*(?=@)")
 
 def document() -> str:
     """Return the whole page."""
-    return _INTRODUCTION + "\n".join(_Page(Settings.model_json_schema()).lines()) + "\n"
+    return _INTRODUCTION + "\n".join(_Page(schema_of(Settings)).lines()) + "\n"
 
 
 class _Page:
@@ -112,7 +112,7 @@ def _line(text: str) -> str:
 
 def to_toml(section: Section) -> str:
     """Return ``section`` with all its values, given or default, as TOML that reads back to the same."""
-    return "\n".join(_table(section, type(section).model_json_schema(), ())).strip() + "\n"
+    return "\n".join(_table(section, schema_of(type(section)), ())).strip() + "\n"
 
 
 def duration(seconds: float) -> str:

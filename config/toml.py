@@ -15,14 +15,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from enum import Enum
-from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
-from config.describe import JsonSchema, allowed, find, show
+from config.describe import JsonSchema, allowed, find, schema_of, show
 from config.toml_positions import KeyPath, locate, nearest
 from config.toml_repair import SyntaxMistake, parse
 from config.types import Section
@@ -113,7 +112,7 @@ def draft(text: str, name: str, model: type[Model], check: Check) -> ConfigDraft
     if len(text) > MAX_TEXT:
         raise ConfigError([f"{name}: file too large: more than {MAX_TEXT} characters"])
     try:
-        parsed = parse(text, lambda: _schema(model))
+        parsed = parse(text, lambda: schema_of(model))
         made = ConfigDraft[Model](name, parsed.text, None, [_syntax_line(each, name) for each in parsed.mistakes])
         if parsed.data is not None:
             made.is_empty = not parsed.data
@@ -124,11 +123,6 @@ def draft(text: str, name: str, model: type[Model], check: Check) -> ConfigDraft
     except RecursionError:
         raise ConfigError([f"{name}: lists or tables are nested too deeply"]) from None
     return made
-
-
-@cache
-def _schema(model: type[Section]) -> JsonSchema:
-    return model.model_json_schema()
 
 
 def _syntax_line(found: SyntaxMistake, name: str) -> str:
@@ -185,7 +179,7 @@ def _validate(data: dict[str, Any], model: type[Model]) -> tuple[Model | None, l
         try:
             return model.model_validate(rest), list(mistakes.values()), taken_out
         except ValidationError as error:
-            schema, before, steps = schema or _schema(model), list(taken_out), len(righted)
+            schema, before, steps = schema or schema_of(model), list(taken_out), len(righted)
             whole = copy.deepcopy(whole)
             for detail in error.errors(include_url=False, include_context=False):
                 path, cut = _place(schema, detail["loc"], detail["type"])

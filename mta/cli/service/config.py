@@ -116,9 +116,10 @@ def _place(line: str) -> dict[str, Any]:
 
 def schema() -> None:
     """Print the JSON Schema of the configuration file."""
+    from config.describe import schema_of
     from config.schema import Settings
 
-    print_json(Settings.model_json_schema())
+    print_json(schema_of(Settings))
 
 
 def docs() -> None:

@@ -140,10 +140,10 @@ def _about(rule: RuleClass) -> str:
 
 def _keys(settings: type[Section]) -> dict[str, dict[str, str]]:
     """Return default and meaning of each key."""
-    from config.describe import find
+    from config.describe import find, schema_of
     from config.describe import show as to_value
 
-    schema = settings.model_json_schema()
+    schema = schema_of(settings)
     keys: dict[str, dict[str, str]] = {}
     for key in settings.model_fields:
         part, _ = find(schema, (key,))
