@@ -2,13 +2,15 @@
 
 New content goes to the current slot. When that is full, or old, the next one becomes current. A slot that few messages
 need any more is emptied: their content is copied to slot 0 (``content_kept``), and the slot is truncated, which costs
-nothing however much was in it. If the current slot is full and no other is empty, the oldest is emptied anyway.
+nothing however much was in it. The oldest is emptied whatever it holds if the current slot is full and no other is
+empty, or if ten minutes have passed without a change of slots.
 
 Invariants: a reader finds each piece of a queued message exactly once, at any moment. A slot is truncated after the
 last transaction that could have written to it.
 
-Limitations: content outlives its message by as long as a slot takes, a minute or two. Nothing is emptied while
-something reads tables for long (a dump): the current slot grows.
+Limitations: content outlives its message by as long as a slot takes, a minute or two; where many others of its slot
+stay queued, by ten minutes for each slot of the ring, an hour. Nothing is emptied while something reads tables for long
+(a dump): the current slot grows.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from mta.store.postgres.database import Connection, Database
 SLOTS = 6
 FULL = 64 * 2**20  # octets of a slot
 OLD = 60.0  # seconds after which a slot that is not full is left
+VERY_OLD = 600.0  # seconds as current slot after which the oldest is emptied: what has ended must not stay for good
 REST = 5.0  # seconds after a change of slots in which nothing is emptied: transactions may still write to the last
 FEW = 1000  # pieces that are worth moving to have a slot back
 SECONDS = 60.0  # for one step
@@ -71,8 +74,10 @@ class RingState:
         octets = self.octets[self.current - 1]
         return octets >= FULL or (octets > 0 and self.age >= OLD)
 
-    def must_empty_next(self) -> bool:
-        return self.octets[self.current - 1] >= FULL and self.octets[self.next() - 1] > 0
+    def must_go(self) -> int | None:
+        """Return the oldest slot if it is to be emptied whatever it holds."""
+        no_room = self.octets[self.current - 1] >= FULL and self.octets[self.next() - 1] > 0
+        return next(iter(self.others()), None) if no_room or self.age >= VERY_OLD else None
 
 
 @dataclass
@@ -105,8 +110,8 @@ class ContentRing:
         state = RingState(row["slot"], row["age"], tuple(row["octets"]))
         if state.is_over() and not state.octets[state.next() - 1]:
             await connection.execute(_NEXT, state.next())
-        elif state.must_empty_next():
-            await self._empty(connection, state.next())
+        elif oldest := state.must_go():
+            await self._empty(connection, oldest)
         elif state.age >= REST and (others := state.others()):
             slot = next((each for each in others if each > self._looked_at), others[0])
             self._looked_at = slot

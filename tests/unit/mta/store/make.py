@@ -128,10 +128,10 @@ async def count(store: Store, table: str) -> int:
         return number
 
 
-async def turn_ring(store: Store, turns: int = 4) -> None:
-    """Let the slot of new content be over, and empty what may be emptied."""
+async def turn_ring(store: Store, turns: int = 4, age: float = 120) -> None:
+    """Let the slot of new content be over, for ``age`` seconds, and empty what may be emptied."""
     for _ in range(turns):
-        await execute(store, "update content_ring set since = now() - interval '2 minutes'")
+        await execute(store, "update content_ring set since = now() - make_interval(secs => $1)", age)
         await store.content_ring.turn()
 
 

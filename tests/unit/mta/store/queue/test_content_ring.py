@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import asyncpg
 import pytest
 
+from mta.mail.identity import MessageId
 from mta.store.queue import content_ring
-from mta.store.queue.content_ring import FULL, OLD, RingState
+from mta.store.queue.content_ring import FULL, OLD, SLOTS, VERY_OLD, RingState
 from mta.store.store import Store
 from tests.unit.mta.store import make
 
@@ -28,10 +29,14 @@ def test_the_oldest_slot_comes_first() -> None:
     assert RingState(6, 0, (0, 0, 0, 0, 0, 1)).next() == 1
 
 
-def test_only_a_full_slot_drives_the_oldest_out() -> None:
-    assert RingState(2, 0, (5, FULL, 5)).must_empty_next()
-    assert not RingState(2, 0, (5, FULL, 0)).must_empty_next()
-    assert not RingState(2, 2 * OLD, (5, FULL - 1, 5)).must_empty_next()
+@pytest.mark.parametrize(
+    ("octets", "age", "oldest"), [((5, FULL, 5), 0, 3), ((5, FULL, 0), 0, None), ((5, FULL - 1, 5), VERY_OLD - 1, None),
+                                  ((5, 1, 5), VERY_OLD, 3), ((5, 0, 0), VERY_OLD, 1), ((0, 1, 0), VERY_OLD, None)]
+)  # fmt: skip
+def test_a_full_slot_or_a_very_old_one_drives_the_oldest_out(
+    octets: tuple[int, ...], age: float, oldest: int | None
+) -> None:
+    assert RingState(2, age, octets).must_go() == oldest
 
 
 async def octets(store: Store) -> Sequence[int]:
@@ -66,13 +71,45 @@ async def test_a_slot_that_many_need_stays_until_its_turn_comes(store: Store, mo
     await make.turn_ring(store)
     assert await make.count(store, "content_1") == 4
     monkeypatch.setattr(content_ring, "FULL", 1)
-    for _ in range(content_ring.SLOTS):
+    for _ in range(SLOTS):
         await make.put(store)
         await make.turn_ring(store, turns=1)
     await make.turn_ring(store, turns=1)  # slot 6 is full, and 1 the next
+    assert waiting <= await messages_in(store, "content_kept")
+
+
+async def messages_in(store: Store, table: str) -> set[MessageId]:
     async with store._database.session() as connection:
-        kept = {row["message_id"] for row in await connection.fetch("select message_id from content_kept")}
-    assert waiting <= kept
+        return {row["message_id"] for row in await connection.fetch(f"select message_id from {table}")}
+
+
+async def test_what_was_sent_leaves_though_many_others_wait(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content_ring, "FEW", 2)
+    sent, *waiting = [await make.put(store) for _ in range(5)]
+    await make.write(store, make.result(sent))
+    await make.turn_ring(store)
+    assert sent.message_id in await messages_in(store, "content_1")
+    await make.turn_ring(store, turns=1, age=VERY_OLD)
+    assert sum(await octets(store)) == 0
+    assert await messages_in(store, "content") == {each.message_id for each in waiting}
+
+
+async def test_no_content_stays_for_good(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content_ring, "FEW", 0)
+    sent = await make.put(store)
+    waiting = [await make.put(store)]
+    await make.write(store, make.result(sent))
+    for _ in range(SLOTS - 1):  # each slot has something that is needed
+        await make.turn_ring(store, turns=1)
+        waiting.append(await make.put(store))
+    assert all(await octets(store))
+    await make.turn_ring(store, turns=10)
+    assert sent.message_id in await messages_in(store, "content")
+    await make.turn_ring(store, turns=1, age=VERY_OLD)
+    assert await messages_in(store, "content") == {each.message_id for each in waiting}
+    await make.turn_ring(store, turns=2 * SLOTS, age=VERY_OLD)
+    assert sum(await octets(store)) == 0
+    assert await messages_in(store, "content_kept") == {each.message_id for each in waiting}
 
 
 async def test_a_reader_or_a_writer_makes_it_wait_for_its_next_turn(store: Store, database_url: str) -> None:
