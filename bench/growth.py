@@ -47,6 +47,7 @@ where c.table_schema = 'public' and t.table_type = 'BASE TABLE' and c.is_generat
         union select table_name from information_schema.columns
         where table_schema = 'public' and column_name = 'message_id'
     )
+    and c.table_name not in (select inhrelid::regclass::text from pg_inherits)
 group by c.table_name"""
 
 

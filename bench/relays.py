@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ _SIGNED = "From:To:Subject:Date:Message-ID:MIME-Version:Content-Type:Content-Tra
 
 
 @dataclass
-class Relay:
+class Relay(ABC):
     """One of them. ``resolv``: the file that it sees as /etc/resolv.conf."""
 
     directory: Path
@@ -57,9 +58,9 @@ class Relay:
             )
         wait_for_port(self.process, "127.0.0.1", self.port, self.output)
 
+    @abstractmethod
     def lay_out(self, files: Mapping[str, Path]) -> Sequence[str]:
         """Write the configuration; return the command that runs it in the foreground, which sees ``files``."""
-        raise NotImplementedError
 
     def environment(self) -> dict[str, str]:
         return {}

@@ -172,7 +172,8 @@ def messages(directory: Path, chosen: argparse.Namespace, *, raw: bool, deliveri
         contender = Ours(Site(directory, make_key(directory), RESOLVER, 53, stage.sink_port))
         service = contender.service
         web = {"admin": {"rate": 1_000_000, "burst": 1_000_000}, "processes": chosen.processes}
-        service.settings = {**service.settings, "web": web}
+        limits = {"credential_rate": 1_000_000, "credential_burst": 1_000_000}  # or the token's own is what is measured
+        service.settings = {**service.settings, "web": web, "rate_limits": limits}
         contender.start()
         try:
             add = ("token", "add", "bench", "--role", "account", "--account", "bench", "--json")
