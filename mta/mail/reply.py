@@ -29,11 +29,15 @@ class ReplyKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """``code``: as received. ``status``: the enhanced code x.y.z (RFC 3463; x.0.0 if missing). ``text``: without it."""
+    """``code``: as received. ``status``: the enhanced code x.y.z (RFC 3463; x.0.0 if missing). ``text``: without it.
+
+    ``retry_after``: seconds after which it may be otherwise, as the text says; None: nobody knows.
+    """
 
     code: int
     status: str
     text: str
+    retry_after: int | None = None
 
     @property
     def kind(self) -> ReplyKind:

@@ -53,7 +53,8 @@ class RateLimit:
         if not wait:
             return None
         text = f"rate: {credential} submits more than {rate:g} messages a second ({burst} at once)"
-        return Reply(450, "4.7.0", f"{text}; try again in {ceil(wait)} s")
+        seconds = ceil(wait)
+        return Reply(450, "4.7.0", f"{text}; try again in {seconds} s", retry_after=seconds)
 
     async def reserve(self, account: Account, recipients: int) -> QuotaReservation:
         """Take ``recipients`` from the account's quotas if these allow it; the quota rule judges by what is left.

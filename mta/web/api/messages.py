@@ -41,6 +41,7 @@ REFUSED = "urn:imprimatur:problem:refused"
 MAX_BATCH = 100
 JSON_MARGIN = 256 * 1024  # octets of a body of JSON beyond its texts and attachments
 PIECE = 64 * 1024
+RETRY_AFTER = 60  # seconds, for a message that is put off for a time that nobody knows
 RAW, JSON = "message/rfc822", "application/json"
 
 
@@ -194,7 +195,8 @@ def _answer(sent: Sent) -> Response:
     body, status = _sent(sent), http_status(sent.reply)
     if sent.is_accepted:
         return _json(body, status)
-    headers = {"Retry-After": "60"} if sent.reply.kind is ReplyKind.TRANSIENT else None
+    seconds = sent.reply.retry_after or RETRY_AFTER
+    headers = {"Retry-After": str(seconds)} if sent.reply.kind is ReplyKind.TRANSIENT else None
     further = body.model_dump(mode="json", exclude_none=True)
     return problem(
         status, str(sent.reply), kind=REFUSED, title="The message was refused", headers=headers, further=further

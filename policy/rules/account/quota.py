@@ -18,6 +18,8 @@ from policy.accounts.account import QuotaLimits
 from policy.base import Facts, Pass, Refuse, Verdict
 from policy.rule_context import RuleContext
 
+DAY = 86_400  # seconds
+
 
 class QuotaRule:
     name = "quota"
@@ -41,7 +43,7 @@ class QuotaRule:
                 f"quota: {wanted} recipients, but {max(left, 0)} are left of the quota of account "
                 f'"{facts.account.name}" ({_agreed(quotas)}); try again after midnight UTC, or ask for a larger quota'
             )
-            return Refuse(Reply(450, "4.7.1", text)), ""
+            return Refuse(Reply(450, "4.7.1", text, retry_after=DAY - int(now.timestamp()) % DAY)), ""
         return Pass(), f"{left} left of {_agreed(quotas)}"
 
 

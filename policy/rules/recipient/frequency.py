@@ -6,14 +6,14 @@ accounts together. Beyond the limit the message is deferred (450).
 Invariants: only marketing mail is counted or deferred.
 
 Limitations: at most the last thirty messages are known. Messages for one recipient that arrive at the same moment do
-not
-see each other.
+not see each other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from math import ceil
 
 from pydantic import Field
 
@@ -71,7 +71,7 @@ class Frequency:
                         f"frequency: <{recipient.address}> has had {cap} marketing messages of {who} within a {span}, "
                         f"the most allowed; send it after {again:%Y-%m-%d %H:%M} UTC, or not at all"
                     )
-                    return Refuse(Reply(450, "4.7.1", text)), ""
+                    return Refuse(Reply(450, "4.7.1", text, retry_after=ceil((again - now).total_seconds()))), ""
         return Pass(), f"{len(recipient.accepted)} known of lately"
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policy.accounts.account import Stream
-from policy.base import RecipientFacts
+from policy.base import RecipientFacts, Refuse
 from policy.rules.recipient.frequency import Frequency
 from tests.unit.policy.make import BOB, CONTEXT, NOW, ask_recipient, facts
 
@@ -34,6 +34,9 @@ def test_at_the_cap_the_answer_says_when() -> None:
         'refuse: 450 4.7.1 frequency: <bob@example.net> has had 2 marketing messages of account "shop" within a day, '
         "the most allowed; send it after 2026-11-21 21:00 UTC, or not at all"
     )
+    verdict, _ = rule(day=2).on_recipient(RecipientFacts(BOB, accepted=ago(23, 10)), facts(), NOW)
+    assert isinstance(verdict, Refuse)
+    assert verdict.reply.retry_after == 3600
 
 
 def test_what_is_long_ago_does_not_count() -> None:

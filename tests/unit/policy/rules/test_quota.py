@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import time, timedelta
+
 import pytest
 
 from policy.accounts.account import QuotaLimits
+from policy.base import Refuse
 from policy.rules.account.quota import QuotaRule
-from tests.unit.policy.make import CONTEXT, account, ask, facts, message
+from tests.unit.policy.make import CONTEXT, NOW, account, ask, facts, message
 
 RULE = QuotaRule(QuotaRule.Settings(), CONTEXT)
 THREE = message(to=["a@example.net", "b@example.net", "c@example.net"])
@@ -31,6 +34,14 @@ def test_beyond_what_is_left_is_put_off(left: int, shown: int) -> None:
         f'refuse: 450 4.7.1 quota: 3 recipients, but {shown} are left of the quota of account "shop" (1000 a day); '
         "try again after midnight UTC, or ask for a larger quota"
     )
+
+
+def test_it_is_known_how_long_midnight_is_away() -> None:
+    verdict, _ = RULE.on_content(THREE, facts(account(quotas=QuotaLimits(day=1000)), quota_left=0), NOW)
+    assert isinstance(verdict, Refuse)
+    assert verdict.reply.retry_after is not None
+    again = NOW + timedelta(seconds=verdict.reply.retry_after)
+    assert (again.date() - NOW.date(), again.time()) == (timedelta(days=1), time())
 
 
 def test_what_no_day_can_hold_is_refused_for_good() -> None:

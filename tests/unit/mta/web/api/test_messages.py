@@ -6,14 +6,18 @@ import asyncio
 import base64
 import email
 import email.policy
+import re
 from email.message import EmailMessage
 from typing import Any
 
 import pytest
 
+from config.schema import RateLimitsSettings
+from mta.admin.permissions import Role
 from mta.mail.address import Address
 from mta.mail.identity import parse_id
 from mta.store.journal.record_details import unpack
+from mta.submission.rate_limit import RateLimit
 from tests.unit.mta.web.api.rig import Api
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -245,6 +249,22 @@ async def test_without_memory_a_message_is_put_off(api: Api) -> None:
         assert (answer.status, answer.headers["Retry-After"], answer.json["reply"]["code"]) == (503, "60", 452)
     finally:
         api.sender.budget.most = most
+
+
+async def test_one_that_is_too_fast_is_told_when_to_come_again(api: Api) -> None:
+    await api.token("hasty", Role.ACCOUNT, "shop")
+    submission, slow = api.sender._submission, RateLimitsSettings(credential_rate=0.002, credential_burst=2)
+    before, submission.rate_limit = submission.rate_limit, RateLimit(api.store.quotas, slow)
+    try:
+        answers = [await api.post(PATH, parts(), by="hasty") for _ in range(5)]
+    finally:
+        submission.rate_limit = before
+    assert [each.status for each in answers[:2]] == [201, 201]
+    refused = answers[-1]
+    said = re.fullmatch(r"rate: token hasty submits more than .*; try again in (\d+) s", refused.json["reply"]["text"])
+    assert said is not None, refused.text
+    assert (refused.status, refused.headers["Retry-After"]) == (429, said[1])
+    assert int(said[1]) > 60
 
 
 async def test_raw_is_checked_as_over_smtp(api: Api) -> None:
