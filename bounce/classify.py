@@ -22,10 +22,12 @@ from bounce.rules import BounceRule, RuleBook
 from mta.mail.delivery import Action, Classification, Fault, Stage
 from mta.mail.reply import Reply, ReplyKind
 
+_OUR_OWN = frozenset({Stage.RESOLVE, Stage.TLS, Stage.TLS_POLICY})  # findings, not words of the other side
 _OF_THE_MESSAGE = frozenset({Stage.DATA, Stage.FINAL_DOT})
 _SAYS_LITTLE = ("policy_refusal", "refused", "deferred")  # the words beside it may name the policy
 _OF_WHAT = ("too_large", "system_failure")  # a limit or a disk may be that of a mailbox
 _VAGUE = ("words-unavailable", "words-maybe", "words-temporarily")
+_DOUBTFUL = {"words-closed": ("5.7.",), "words-unavailable": ("5.7.", "5.2.")}  # so for us, or for now
 _POSITIVE = Classification("delivered", Fault.SITE, Action.DELIVERED, "positive-reply")
 _UNKNOWN = Classification("unknown", Fault.SITE, Action.RETRY, "no-rule")
 
@@ -57,13 +59,13 @@ class Classifier:
 
     def _judged(self, first: Classification, reply: Reply, stage: Stage) -> Classification:
         """Return ``first``, or what the words mean where the rule knew only the code, or read too much into them."""
-        if stage.is_connection:
+        if stage in _OUR_OWN:
             return first
         by_code = first.rule in self._only_codes or (first.hard and first.fault is Fault.SITE)
         text = flattened(reply.text[:MAX_TEXT])
         if first.category in _SAYS_LITTLE and not by_code:
             return _named(first, read_words(text))
-        if reply.kind is not ReplyKind.PERMANENT:
+        if stage.is_connection or reply.kind is not ReplyKind.PERMANENT:
             return _for_now(first, text) if by_code else first
         if first.category in _OF_WHAT or (reply.status == "5.2.2" and first.category == "rate_limited"):
             full = read_full_mailbox(text, named_first=first.category == "too_large")
@@ -120,7 +122,7 @@ def _by_words(first: Classification, text: str, reply: Reply) -> Classification:
         return first
     if first.fault is Fault.SENDER and words.fault is Fault.SENDER and first.category != "policy_refusal":
         return first
-    if words.rule in ("words-closed", "words-unavailable") and reply.status.startswith("5.7."):
+    if words.rule in ("words-closed", "words-unavailable") and reply.status.startswith(_DOUBTFUL[words.rule]):
         return replace(words, action=Action.FAIL, hard=False)
     return words
 

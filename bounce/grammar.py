@@ -59,9 +59,9 @@ _OTHERS: dict[Kind, tuple[str, Fault]] = {
     "site": ("system_failure", Fault.SITE),
 }
 OTHERS_FAULT = frozenset(tag for tag, (_, fault) in _OTHERS.items() if fault is not Fault.RECIPIENT)
+_OBJECTS: tuple[Kind, ...] = ("originator", "ip", "domain", "object")
 _STATES: tuple[Kind, ...] = (
-    *("temporarily", "maybe", "gone", "unknown", "closed", "unavailable", "refuses"),
-    *("originator", "ip", "domain", "object"),
+    *("temporarily", "maybe", "gone", "unknown", "closed", "unavailable", "refuses", *_OBJECTS),
     *("existence_first", "existence", "negation"),
 )
 # RFC 5321 4.2.3 words any refusal of a recipient as "mailbox unavailable", so clearer words come first.
@@ -183,9 +183,11 @@ def _meaning(
 def _pair(found: tuple[Word, ...], state: str) -> tuple[Word, Word] | None:
     """Return the closest pair of a state and an object, or None if none are near each other."""
     if state == "gone":
-        beside = zip(found[:1] + found, found, strict=False)
-        return next(((one if one.tag == "domain" else word, word) for one, word in beside if word.tag == state), None)
-    named = [word for word in found if word.tag in ("object", "domain", "ip", "originator", state)]
+        beside = (
+            (one if one.tag in _OBJECTS else word, word) for one, word in zip(found[:1] + found, found, strict=False)
+        )
+        return next((pair for pair in beside if pair[1].tag == state), None)
+    named = [word for word in found if word.tag in (*_OBJECTS, state)]
     if state == "unavailable":  # of a mailbox, not of the service that is asked for an address
         named = [word for word in named if word.text != "@"]
     pairs = [(one, other) for one, other in pairwise(named) if (one.tag == state) != (other.tag == state)]
