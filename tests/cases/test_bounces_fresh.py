@@ -35,8 +35,8 @@ CATEGORIES = {
     " policy_refusal tls_required login_required",
     "rate": "rate_limited greylisted too_many_recipients",
     "content": "spam_content banned_content bad_message too_large",
-    "relay": "relaying_denied no_route",
-    "site": "system_failure message_loop protocol_error no_route",
+    "relay": "relaying_denied no_route message_loop",
+    "site": "system_failure message_loop protocol_error no_route greylisted",
     "network": "connection_failure timeout dns_failure expired",
     "refused": "refused deferred policy_refusal",
 }
