@@ -26,6 +26,9 @@ DENIED = 30  # characters between "not" and what is denied
 BEFORE = 8  # characters between the sender and an object of theirs
 
 _WORD = re.compile(r"(?<![^\W_])[^\W_]|@|[\u3040-\u9fff\uac00-\ud7af]")  # no spaces in Chinese
+# A phrase ends where a word does; in Chinese, Japanese and Korean anywhere. A pattern has it once, and a small range:
+# ``re`` looks at every character of a range to compile it.
+_END = r"(?:(?!\w)|(?<=\W)|(?<![\u0000-\u303f]))"
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z][a-z]{2})")  # in words like "DisabledUser"
 _IP = re.compile(r"\[?(?<![\w.])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-f]{1,4}:[0-9a-f:]{4,40})(?![\w])\]?")
 _ADDRESS = re.compile(
@@ -225,8 +228,8 @@ def _by_letter(words: Mapping[Kind, list[str]]) -> dict[str, re.Pattern[str]]:
         for (tag, each), begins in zip(spelled, first, strict=True):
             if begins in (letter, ""):
                 fits.setdefault(tag, []).append(each)
-        groups = (f"(?P<{tag}>(?:{'|'.join(ways)})(?:(?<![^\\W\u3040-\ud7af])|(?!\\w)))" for tag, ways in fits.items())
-        patterns[letter] = re.compile("|".join(groups) or r"(?!)")
+        groups = "|".join(f"(?P<{tag}>{'|'.join(ways)})" for tag, ways in fits.items())
+        patterns[letter] = re.compile(f"(?:{groups or '(?!)'}){_END}")
     return patterns
 
 
