@@ -20,7 +20,7 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from bench import processes
 from bench.postfix import stop
@@ -73,21 +73,25 @@ class Service:
         if not self.config.exists():
             self.configure()
         with (self.directory / "output").open("ab") as output:
-            limited = ["sh", "-c", f'ulimit -n {self.open_files}; exec "$@"', "sh"] if self.open_files else []
-            self.process = subprocess.Popen(
-                [*limited, *MTA, "serve", "--config", str(self.config)],
-                env={**os.environ, **self.environment},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+            self.process = self.launch("serve", "--config", str(self.config), output=output)
         if ready:
             try:
                 self.wait_ready()
             except BaseException:
                 self.stop()
                 raise
+
+    def launch(self, *arguments: str, output: IO[bytes]) -> subprocess.Popen[bytes]:
+        """Run ``mta ARGUMENTS`` in a session of its own."""
+        limited = ["sh", "-c", f'ulimit -n {self.open_files}; exec "$@"', "sh"] if self.open_files else []
+        return subprocess.Popen(
+            [*limited, *MTA, *arguments],
+            env={**os.environ, **self.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
 
     def wait_ready(self, patience: float = _START_PATIENCE) -> None:
         deadline = time.monotonic() + patience

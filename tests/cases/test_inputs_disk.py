@@ -20,6 +20,7 @@ import pytest
 
 from bench.service import Service
 from tests.flow.harness import SENDER, message, open_directory
+from tests.warm_service import WarmService
 
 STEPS = (Path(__file__).parent / "inputs" / "37-disk-full.txt").read_text().strip().split("; ")
 PATIENCE = 60.0  # seconds
@@ -47,7 +48,7 @@ def service(small_disk: Path, tmp_path: Path) -> Iterator[Service]:
         "queue": {"retry_schedule": ["1h"]},
         "dns": {"servers": ["127.0.0.1:1"]},  # nobody answers: what was accepted stays in the queue
     }
-    service = Service(tmp_path, settings)
+    service = WarmService(tmp_path, settings)
     service.start()
     service.cli(
         *shlex.split("account add disk --domain sender.example --network 127.0.0.0/8 --approve tests --verified")

@@ -37,6 +37,7 @@ from mta.testing.receiver import Receiver
 from mta.testing.script import FRIENDLY, Receipt, ReceiverStage, Script, ScriptedReply, ScriptRule, say
 from tests.faults.clients import DOMAINS, STOPPED, Clients
 from tests.faults.figures import Figures, ledger_hash
+from tests.warm_service import WarmService
 
 WORKERS = 2
 CONNECTIONS = 10  # to each domain, over all workers
@@ -144,7 +145,9 @@ class Standing:
 def stand(directory: Path, environment: dict[str, str] | None = None, **settings: Any) -> Standing:
     """A new service with an account, running."""
     receiver_port, dns_port = free_port(RECEIVER_ADDRESS), free_port()
-    service = Service(directory, merged(_settings(receiver_port, dns_port), settings), environment=environment or {})
+    service = WarmService(
+        directory, merged(_settings(receiver_port, dns_port), settings), environment=environment or {}
+    )
     service.configure()
     account = ("account", "add", "shop", "--domain", "sender.example", "--network", "127.0.0.0/8")
     service.cli(*account, "--approve", "a test", "--verified")

@@ -22,12 +22,13 @@ import aiosmtplib
 import asyncpg
 import orjson
 
-from bench.service import Service, merged
+from bench.service import merged
 from mta.mail.identity import parse_id
 from mta.mail.reply import Reply
 from mta.testing.nameserver import DnsFault, NameServer, Node
 from mta.testing.receiver import Receiver
 from mta.testing.script import Ledger, Receipt, Script
+from tests.warm_service import WarmService
 
 T = TypeVar("T")
 
@@ -84,7 +85,7 @@ class World:
         await self.connect()
         await self.db.execute(_ACCOUNT)
         base = _settings(self.database_url, await self.nameserver.start(), self.receiver_port)
-        self.service = Service(self.directory, merged(base, self.settings))
+        self.service = WarmService(self.directory, merged(base, self.settings))
 
     async def connect(self) -> None:
         """Look into the database (again, if it was away)."""

@@ -16,6 +16,7 @@ import pytest
 from bench.service import Service
 from tests.flow.counting_receiver import CountingReceiver, counting
 from tests.flow.harness import SENDER, World, message, open_directory
+from tests.warm_service import WarmService
 
 FAR = "127.0.0.9"
 TIGHT = {
@@ -36,7 +37,7 @@ async def two_instances(
     world.domain("counted.example", FAR)
     with open_directory() as directory, counting(FAR, world.receiver_port, longest) as receiver:
         await world.start(server={"workers": 2}, shaping={"default": TIGHT | default})
-        other = Service(directory, world.service.settings)
+        other = WarmService(directory, world.service.settings)
         other.data.mkdir()
         shutil.copy2(world.service.data / "secret", other.data / "secret")
         shutil.chown(other.data / "secret", os.getuid())
