@@ -26,6 +26,7 @@ from bench import processes
 from bench.postfix import stop
 
 MTA = [sys.executable, "-m", "mta"]
+_given: set[int] = set()  # ports
 _START_PATIENCE = 60.0  # seconds, on a busy machine, the making of the database included
 
 
@@ -212,11 +213,14 @@ def _inline(value: Any) -> str:
 
 
 def free_port(address: str = "127.0.0.1") -> int:
-    """Return a free TCP port outside the range that the system uses for outgoing connections."""
+    """Return a free TCP port outside the range that the system uses for outgoing connections, each only once."""
     while True:
         port = random.randrange(10_000, 32_000)
+        if port in _given:
+            continue
         try:
             socket.create_server((address, port)).close()
         except OSError:
             continue
+        _given.add(port)
         return port

@@ -179,7 +179,7 @@ def _become(request: dict, output: int, errors: int, status: int) -> NoReturn:  
 
 if __name__ == "__main__":
     from mta.cli.main import build
-    from mta.service import fork_server, supervisor  # noqa: F401
+    from mta.service import admin_side, fork_server, supervisor  # noqa: F401
 
     build()
     fork_server.preload(fork_server.MODULES)

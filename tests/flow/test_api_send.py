@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 
 from aiohttp import ClientError, ClientSession
 
@@ -16,14 +14,10 @@ from tests.flow.harness import World, kinds
 BODY = {"from": "ann@sender.example", "to": ["bob@example.com"], "subject": "Order 17", "text": "Thanks."}
 
 
-def _mta(world: World, *words: str) -> str:
-    command = [sys.executable, "-m", "mta", *words, "--config", str(world.service.config)]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-
 async def test_sent_over_http_and_delivered_by_a_worker(world: World) -> None:
     await world.start(queue={"poll": "20s"})
-    token = await asyncio.to_thread(_mta, world, "token", "add", "app", "--role", "account", "--account", "shop")
+    added = ("token", "add", "app", "--role", "account", "--account", "shop")
+    token = (await asyncio.to_thread(world.service.cli, *added)).strip()
     url = f"http://127.0.0.1:{world.service.admin_port}/v1/messages"
     async with ClientSession(headers={"Authorization": f"Bearer {token}"}) as http:
         async with http.post(url, json=BODY) as answer:

@@ -33,6 +33,7 @@ async def test_slow_sites_do_not_use_up_the_connections(world: World) -> None:
         world.domain(f"tarpit{n}.example", "127.0.0.4")
     world.service.open_files = OPEN_FILES
     await world.start(
+        server={"shutdown_grace": "200ms"},
         egress={"timeouts": {"greeting": "10m"}},
         shaping={"default": {"connections": EACH, "initial_connections": EACH}},
     )

@@ -11,7 +11,9 @@ async def test_healthy_domains_go_on(world: World) -> None:
         "127.0.0.4", Script(rules=(ScriptRule(ReceiverStage.RCPT, "*", (ScriptedReply(wait=3600),)),))
     )
     world.domain("tarpit.example", "127.0.0.4")
-    await world.start(egress={"timeouts": {"rcpt": "10m"}}, queue={"active_deliveries": 60})
+    await world.start(
+        server={"shutdown_grace": "200ms"}, egress={"timeouts": {"rcpt": "10m"}}, queue={"active_deliveries": 60}
+    )
     for n in range(40):
         await world.accept(f"ann{n}@tarpit.example", content=message(f"Stuck {n}"))
     await tarpit.ledger.wait_until(lambda ledger: any(line.startswith("RCPT") for _, line in ledger.commands))

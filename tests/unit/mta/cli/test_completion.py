@@ -22,7 +22,11 @@ def complete(shell: str, text: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_each_shell_is_answered(shell: str) -> None:
+    assert "suppression" in complete(shell, "mta sup")
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [
@@ -33,8 +37,8 @@ def complete(shell: str, text: str) -> str:
         ("mta queue list --state he", "held"),
     ],
 )
-def test_commands_options_and_choices(shell: str, text: str, found: str) -> None:
-    assert found in complete(shell, text)
+def test_commands_options_and_choices(text: str, found: str) -> None:
+    assert found in complete("bash", text)
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="bash is not installed")

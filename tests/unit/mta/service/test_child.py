@@ -183,11 +183,11 @@ async def test_a_fork_server_that_hangs_is_replaced(server: ForkServer, monkeypa
         assert first
         assert forker
         os.kill(forker, signal.SIGSTOP)
-        monkeypatch.setattr(forking, "ANSWER_TIMEOUT", 0.2)
-        monkeypatch.setattr(children, "ENDED_WITHIN", 0.2)
-        os.kill(first, signal.SIGKILL)
-        await until(lambda: server.pid not in (None, forker))
-        monkeypatch.undo()
+        with monkeypatch.context() as impatient:
+            impatient.setattr(forking, "ANSWER_TIMEOUT", 0.2)
+            impatient.setattr(children, "ENDED_WITHIN", 0.2)
+            os.kill(first, signal.SIGKILL)
+            await until(lambda: server.pid not in (None, forker))
         await until(lambda: child.pid not in (None, first) and child.report["message"] == "Start")
 
 

@@ -11,7 +11,9 @@ import pytest
 from config.load import load_file
 from config.schema import Settings
 from config.toml import ConfigError
+from mta.admin.desk import blocklists as desk_blocklists
 from mta.observe.metrics import Metrics
+from mta.service.jobs import blocklists
 from mta.service.jobs.blocklists import BlocklistWatch
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
@@ -79,7 +81,11 @@ class World:
 
 
 @pytest.fixture
-async def world(tmp_path: Path, database_url: str, secrets: Secrets, store: Store) -> AsyncIterator[World]:
+async def world(
+    tmp_path: Path, database_url: str, secrets: Secrets, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[World]:
+    for module in (blocklists, desk_blocklists):
+        monkeypatch.setattr(module, "PAUSE", 0.0)  # between two questions
     zone = dict(HEALTHY)
     server = NameServer(zone)
     port = await server.start()

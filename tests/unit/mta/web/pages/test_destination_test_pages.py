@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from config.schema import DatabaseSettings
+from mta.admin import destination_probe
 from mta.store.postgres.secrets import Secrets
 from mta.store.queue.limit_shares import LimitKey, LimitRequest
 from mta.store.store import Store
@@ -60,7 +61,8 @@ async def test_what_was_said_is_shown_and_counted(site: Site) -> None:
     assert 0 not in limits  # the connection is closed and given back
 
 
-async def test_a_limit_that_mail_uses_is_not_passed(site: Site) -> None:
+async def test_a_limit_that_mail_uses_is_not_passed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(destination_probe, "PATIENCE", 0.3)
     key = LimitKey("path:new:mx.inbox.example")
     await site.store.egress_limits.exchange([LimitRequest(key, 1, 1)])
     page = await site.ann.submit(TEST, TEST, destination="rita@inbox.example", source="new")
