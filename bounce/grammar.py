@@ -47,7 +47,9 @@ _NARROWER = {  # what of the sender, or of the message, is refused
         r"|(?P<bad_message>header|mime|format|structure|field|rfc|malformed|comply|character|invalid|missing|empty|blank|stray|bare)"
     ),
 }
-_BLOCKED = re.compile(r"block|listed|\bbann?ed|liste noire|lista negra|lista nera|sperrliste|zwarte lijst")
+_BLOCKED = re.compile(
+    r"blo(?:ck|que|kk|cc)|listed|\bbann?ed|gesperrt|liste noire|lista negra|lista nera|sperrliste|zwarte lijst"
+)
 
 # In this order: what stands first is believed first.
 _OTHERS: dict[Kind, tuple[str, Fault]] = {
@@ -132,7 +134,10 @@ def read_words(text: str) -> Classification | None:
     tags = {word.tag: word.text for word in reversed(found)}
     for tag, (category, fault) in _OTHERS.items():
         if tag in tags:
-            return _meaning(_narrower(tag, tags[tag], text) or category, tag, tags[tag], fault)
+            narrower = _narrower(tag, tags[tag], text)
+            vague = (tag == "sender" and not narrower) or (tag == "full" and not _pair(found, tag))
+            if not vague or "rate" not in tags:  # whose limit, or what of the sender
+                return _meaning(narrower or category, tag, tags[tag], fault)
     if "no_mail" in tags:
         return _meaning("bad_domain", "domain", tags["no_mail"], hard=True)
     for state, category, hard in _ABOUT_MAILBOX:

@@ -106,6 +106,18 @@ def test_the_milder_reading_counts(milder: str) -> None:
         "550 the domain of the recipient does not exist",
         "550 Sender's mailbox is full, cannot return bounces",
         "550 Recipient either unknown or blocking you",
+        "550 your user is not known to us, authenticate",
+        "550 the IP address of the user is unknown",
+        "550 the account you authenticate with does not exist",
+        "550 the address you are sending from is unknown",
+        "550 the user who sent this is unknown",
+        "550 you are not a known user here",
+        "550 unknown user, please log in first",
+        "535 SASL user not found",
+        "550 callback to <news@shop.example>: no such user",
+        "550 account disabled for sending",
+        "550 client user unknown",
+        "550 uw account bestaat niet",
     ],
 )
 def test_words_of_a_mailbox_that_are_not_about_the_recipient(text: str) -> None:
