@@ -121,7 +121,7 @@ def test_37_disk_full(service: Service, small_disk: Path) -> None:
     (small_disk / "fill").unlink()
     until(lambda: submit(service, accepted).startswith("250 2.0.0"), service)
     until(lambda: readiness(service)[0] == 200, service)
-    assert "disk has room again" in service.output()
+    until(lambda: "disk has room again" in service.output(), service)
     assert service.cli("queue", "list", "--limit", "1000").count("ann@example.com") == len(accepted)
     assert "Traceback" not in service.output()
 
