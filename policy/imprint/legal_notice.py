@@ -188,7 +188,7 @@ def _phone(identity: Identity) -> Want:
     trunk = rf"\(?0?\)?{_SIGN}"
     abroad = rf"(?:\+|00){_SIGN}{code}{_SIGN}{trunk}" if code else r"\+?"
     before = re.compile(rf"(?:(?:\A|\D){abroad}|(?:\A|\D){trunk})\Z")
-    other = rf"(?:\+|(?<!\d)00)(?!{code}){_SIGN}\d{{1,3}}\W{{0,3}}0?\W{{0,2}}\Z"  # another country's number
+    other = rf"(?:\+|(?<!\d)00)(?!{code}){_SIGN}[1-9]\d{{0,2}}\W{{0,3}}0?\W{{0,2}}\Z"  # another country's number
     unless = re.compile(other) if code else None
     sought = Sought(re.compile(_SIGN.join(core) + r"(?!\d)"), before=before, unless=unless)
     return Want(Field.PHONE, "phone number", identity.phone, ((sought,),))

@@ -188,7 +188,7 @@ def _street(street: Street, *, particles: bool, torn: bool) -> Sought:
 
 def _without_calle(name: str) -> str:
     """A Spanish street needs no word for street, nor a French hamlet one for hamlet."""
-    return re.sub(r"\A(?:calle|c/|c\.|carrer|lieu[- ]?dit|l\.-?d\.)\s*(?=\w)", "", name)
+    return re.sub(r"\A(?:calle\b|c/|c\.|carrer\b|lieu[- ]?dit\b|l\.-?d\.)\s*(?=\w)", "", name)
 
 
 def _house(given: str) -> str:
@@ -208,10 +208,10 @@ def _unit(given: str, *, labelled: bool) -> str:
     """``labelled``: a bare number is none. A door that says more than a number ("12B") needs no label."""
     parts = re.findall(r"\d+|[^\W\d_]+", re.sub(r"(?<=\d)[ºª°.]+", " ", given.casefold()))
     value = (
-        r"\W?[oa]?[\W_]{0,3}".join(spellings(fold(part)) for part in parts)
+        r"\W?[oa]?[\W_]{0,3}".join(re.sub("^0+(?=.)", "0*", spellings(fold(part))) for part in parts)
         + r"(?:st|nd|rd|th|do|ro|er|eme|e|\W?[oa]\b)?"
     )
-    before = rf"{BEGIN}(?:{_LABEL}|b|[a-z]{{2,5}}\.)[\W_]{{0,3}}(?:n(?:\W?o|r)?[\W_]{{0,3}})?"
+    before = rf"{BEGIN}(?:(?:{_LABEL}|b|[a-z]{{2,5}}\.)[\W_]{{0,3}}(?:n(?:\W?o|r)?[\W_]{{0,3}})?|[a-z](?=\d))"
     behind = rf"[\W_]{{0,3}}{_FLOOR}"
     if labelled and len(parts) == 1:
         return f"(?:{before}{value}|{value}{behind}){END}"

@@ -16,6 +16,9 @@ CANAL = ("Keizersgracht 123-2", "1015 CJ", "Amsterdam", "NL")
 PIETER = ("Burgemeester Sint Pieterplein 4", "9711LM", "Groningen", "NL")
 HAGUE = ("Lange Voorhout 8a", "2514 ED", "'s-Gravenhage", "NL")
 GHENT = ("Korenmarkt 9 bus 201", "9000", "Gent", "BE")
+BRUGES = ("Sint-Pieterskaai 28 bus 0201", "8000", "Brugge", "BE")
+MEDELLIN = ("Carrera 43A # 7-50", "050021", "Medellín", "CO")
+MELBOURNE = ("Level 3, 12 Queen Street", "3000", "Melbourne", "AU")
 ALLEE = ("Schönhauser Allee 36-39", "10435", "Berlin", "DE")
 BRUNNEN = ("Brunnenstr. 191", "10119", "Berlin", "DE")
 MOZART = ("Mozartplatz 5 / Top 12", "5020", "Salzburg", "AT")
@@ -51,6 +54,9 @@ AUSTIN = ("P.O. Box 1234", "78701", "Austin", "US")
         (GHENT, "Korenmarkt 9/201, B-9000 Gent"),
         (GHENT, "Korenmarkt 9 b201\n9000 Ghent"),
         (GHENT, "9 Korenmarkt (bte 201) - BE9000 Gand"),
+        (BRUGES, "Sint-Pieterskaai 28 bus 201 (bus 0201), 8000 Brugge"),
+        (MEDELLIN, "Cra. 43A # 7 - 50, El Poblado\nMedellín 050021"),
+        (MELBOURNE, "L3, 12 Queen St, Melbourne 3000"),
         (ALLEE, "Schoenhauser Allee 36\u201339, D-10435 Berlin"),
         (ALLEE, "Schonhauser Allee 36 / 39\nDE 10435 Berlin"),
         (BRUNNEN, "Brunnenstraße 191, 10119 Berlin"),
@@ -105,6 +111,9 @@ def test_an_address_is_found_however_it_is_written(registered: Address, text: st
         (HAGUE, "Lange Voorhout 8b, 2514 ED Den Haag"),
         (HAGUE, "Lange Voorhout 8, 2514 ED Den Haag"),
         (GHENT, "Korenmarkt 9 bus 202, 9000 Gent"),
+        (BRUGES, "Sint-Pieterskaai 28 bus 21, 8000 Brugge"),
+        (MEDELLIN, "Cra. 43A # 7 - 60, El Poblado\nMedellín 050021"),
+        (MELBOURNE, "L4, 12 Queen St, Melbourne 3000"),
         (ALLEE, "Schönhauser Allee 36-38, 10435 Berlin"),
         (BRUNNEN, "Brunnenweg 191, 10119 Berlin"),
         (BRUNNEN, "Brunnenstr. 1191, 10119 Berlin"),
