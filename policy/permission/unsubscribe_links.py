@@ -33,6 +33,7 @@ MAX_URIS = 10
 MAX_CANDIDATES = 50  # links that are read
 LAST = 10  # links at the end that may have their meaning from their sentence
 BEHIND = 5  # sentences behind the link's own that may tell of an obstacle
+BESIDE = 4  # pieces of its paragraph behind the link
 TELLING = 4  # words of a sentence that counts as one of these
 MAX_SPOTS = 100  # places of a text that are looked at for obstacles
 BEFORE_SPOT, BEHIND_SPOT = 200, 700  # characters about one of them
@@ -49,8 +50,11 @@ _PRIVATE_DOMAINS = frozenset({"localhost", "local", "internal", "lan", "home", "
 _FRONT_PAGE = re.compile(r"https://[^/?#]*/?(?:#.*)?", re.IGNORECASE)
 _ENDS = re.compile(r"[.!](?=\s|\Z)|[|•·–—]|\n")  # a question leads to what follows it
 _CLAUSES = re.compile(r"[,;:?]|\b(?:of|en|oder|und|ou|et|o|u|y|or|and)\b")  # made plain
+_LED_BY = re.compile(r"([^\W\d_]+)\s*:\s*\Z")  # "no need to solve one to leave: https://..."
 _FULL_STOP = re.compile(r"[.!](?=\s)")
 _ENDS_CLAUSE = re.compile(r"[.!;](?=\s|\Z)|[|•·]|\n")
+_HREF = re.compile(r"\||\b(?:https?://|mailto:|www\.)")
+_OF_SENDER = re.compile(r"\d{4}|@|\d[ -]\d\d")  # a line of the legal notice
 _ENDS_BEHIND = re.compile(r"[.!](?=\s|\Z)|[|•·]|\n")  # a dash goes on with it
 
 
@@ -173,24 +177,55 @@ class UnsubscribeLinks:
     def _obstacle(self, view: View, link: Link, said: str) -> Obstacle | None:
         """Return the obstacle that the link's own sentence tells of, its address, or what else the text says of
         unsubscribing."""
-        told = self._obstacles.told
-        if own := told(said, Nearness.OWN, self._patience) or obstacle_in_url(link.url):
+        if own := self._told(said, Nearness.OWN) or obstacle_in_url(link.url):
             return own
-        if not self._may_be_barred(view, link):
-            return None
+        told = self._told_about(view, link) if self._may_be_barred(view, link) else None
+        return told or self._told_behind(link, said)
+
+    def _told_about(self, view: View, link: Link) -> Obstacle | None:
+        """Return the obstacle that the sentences behind a link tell of, or those that speak of unsubscribing."""
         sentences = sentences_of(view, link)
         behind = 0 if sentences.at >= 0 else BEHIND
         for n, sentence in enumerate(sentences.all):
             if any(map(self._grammar.offers, sentence.links)):
                 continue  # it tells of another link
-            about = self._speaks_of_it(sentence.said)
+            said = self._of_mail(sentence.said)
+            about = self._speaks_of_it(said)
             near = n > sentences.at and behind < BEHIND
-            behind += near and len(sentence.said.split()) >= TELLING
+            behind += near and len(said.split()) >= TELLING
             if about or near:
                 beside = Nearness.LISTED if sentence.is_listed else Nearness.NEAR
-                if obstacle := told(sentence.said, Nearness.ABOUT if about else beside, self._patience):
+                if obstacle := self._told(said, Nearness.ABOUT if about else beside):
                     return obstacle
         return None
+
+    def _told(self, sentence: str, nearness: Nearness) -> Obstacle | None:
+        told = self._obstacles.told(sentence, nearness, self._patience)
+        return told or self._obstacles.likened(sentence, nearness, self._patience)
+
+    def _told_behind(self, link: Link, said: str) -> Obstacle | None:
+        """Return the obstacle that a link's paragraph tells of behind it, where little is said that is harmless."""
+        nearness = Nearness.REST
+        behind = _HREF.split(link.around[1][:BEHIND_SPOT])[0]
+        for piece in islice(_ENDS_CLAUSE.split(behind), BESIDE):
+            sentence = plain(piece)
+            if nearness is Nearness.REST or not (_OF_SENDER.search(sentence) or self._grammar.ends_another(sentence)):
+                besides = self._grammar.besides(sentence)
+                if found := self._obstacles.likened(besides, nearness, self._patience, said):
+                    return found
+            nearness = Nearness.NEXT
+        return None
+
+    def _of_mail(self, sentence: str) -> str:
+        """Return a sentence without what it says of ending something else: "memberships end by letter; this mail"."""
+        parts, grammar = sentence.split(";"), self._grammar
+        is_of_mail, kept = True, []
+        for part in parts if len(parts) > 1 else ():
+            is_of_mail = not (grammar.ends_a_role(part) or grammar.is_of_others(part)) and (
+                is_of_mail or grammar.names_mail(part)
+            )
+            kept += [part] * is_of_mail
+        return ";".join(kept) if len(parts) > 1 else sentence
 
     def _speaks_of_it(self, sentence: str) -> bool:
         grammar = self._grammar
@@ -234,6 +269,9 @@ class UnsubscribeLinks:
         longer = sentence_of(link, words, elliptic=ELLIPTIC)
         if longer != sentence and grammar.says(longer):
             return longer
+        led = _LED_BY.search(link.around[0])
+        if led and grammar.says_nothing(words) and grammar.says_alone(plain(led[1])):
+            return sentence
         return self._told_before(link, words, sentence)
 
     def _told_before(self, link: Link, words: str, sentence: str) -> str | None:

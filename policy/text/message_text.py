@@ -329,7 +329,7 @@ def _plain_links(text: str) -> Iterator[Link]:
     for n, match in enumerate(matches):
         before = text[matches[n - 1].end() if n else 0 : match.start()][-AROUND:]
         behind = text[match.end() : matches[n + 1].start() if n + 1 < len(matches) else None][:AROUND]
-        around = unwrapped(before.split("\n\n")[-1]), unwrapped(behind.split("\n\n")[0]).split("\n")[0]
+        around = unwrapped(before.split("\n\n")[-1]), unwrapped(behind.split("\n\n")[0])
         yield Link(match[0].rstrip(".,;:!?)]"), "", around)
 
 

@@ -3,7 +3,8 @@
 An obstacle is something to be done first (log in, answer questions), a price, another way than the link (a letter), a
 delay, or that it cannot be done. Whether a sentence means that it is one depends on what else it says: that it is
 needed, or that nothing else will do; not, if it is one way of several ("or by letter") or is not asked for ("no login
-needed"). The words are data (``config/defaults/unsubscribe_obstacles.toml``).
+needed"). The words are data (``config/defaults/unsubscribe_obstacles.toml``). What these do not know is judged by its
+likeness to samples (``policy.text.obstacle_likeness``).
 
 Limitations: irony and other languages are not understood. A sentence without small words is taken for one of any
 language.
@@ -18,9 +19,11 @@ from functools import cache
 
 from config.toml import DEFAULTS, read, read_text
 from config.types import Section
+from policy.text.obstacle_likeness import FEWEST, ObstacleLikeness, ObstacleSamples
 from policy.text.unsubscribe_grammar import any_of
 
 SHIPPED = DEFAULTS / "unsubscribe_obstacles.toml"
+SAMPLES = DEFAULTS / "unsubscribe_samples.toml"
 ASIDE = 40  # characters of its sentence that are quoted with an obstacle, on each side
 REACH = 60  # characters between a thing and the word that demands it
 DECIDED = 3  # small words of a language that are enough to tell it from another with one less
@@ -36,6 +39,7 @@ _OBSTACLE_IN_URL = re.compile(r"[/?&=_.-](?:log-?in|sign-?in|logon|survey|enquet
 _ADDRESS = re.compile(r"\S{1,64}@\S+")
 _TURNS = r"[;:](?=\s)|\b(?:maar|aber|but|mais|pero|omdat|weil|denn|want|because|car|parce qu|porque|puisqu)\b"
 _REASONS, _CLAUSES = re.compile(_TURNS), re.compile(rf",(?=\s)|{_TURNS}")
+_PARTS = re.compile(r"[;:()–]| - ")
 _TOKEN = re.compile(r"[^\W\d_]+")
 
 
@@ -43,9 +47,21 @@ class Nearness(Enum):
     """How a sentence belongs to a link that unsubscribes."""
 
     OWN = "the link stands in it"
+    REST = "it is the rest of the link's sentence, behind the link"
+    NEXT = "it is a sentence behind the link, in its paragraph"
     ABOUT = "it speaks of unsubscribing itself"
     NEAR = "it stands behind the link"
     LISTED = "it stands behind the link, as another entry of a list"
+
+
+LIKE = {  # the likeness at which a sentence tells of an obstacle, and what an unknown word adds to it
+    Nearness.OWN: (6.5, 0.0),
+    Nearness.REST: (3.0, 0.8),  # little is said there that is harmless, and always the same
+    Nearness.NEXT: (4.0, 0.3),
+    Nearness.ABOUT: (6.5, 0.0),
+    Nearness.NEAR: (7.5, 0.0),
+}
+MAY_BE_LIKE = min(least for least, unknown in LIKE.values() if not unknown)
 
 
 class Bar(Enum):
@@ -56,6 +72,7 @@ class Bar(Enum):
     ANOTHER_WAY = "another way than the link"
     IMPOSSIBLE = "it cannot be done"
     DELAY = "it takes too long"
+    CONDITION = "it is tied to something"
     ADDRESS = "the link leads to a login or a survey"
 
 
@@ -121,6 +138,16 @@ class _Words(Section):
     en: ObstacleWords
 
 
+class _Samples(Section):
+    """``config/defaults/unsubscribe_samples.toml``."""
+
+    nl: ObstacleSamples
+    de: ObstacleSamples
+    fr: ObstacleSamples
+    es: ObstacleSamples
+    en: ObstacleSamples
+
+
 class ObstacleGrammar:
     """The grammar of all languages, compiled."""
 
@@ -129,8 +156,8 @@ class ObstacleGrammar:
         "_until",
     )  # fmt: skip
 
-    def __init__(self, languages: list[ObstacleWords]) -> None:
-        self._languages = [_Language(words) for words in languages]
+    def __init__(self, languages: list[ObstacleWords], samples: list[ObstacleSamples]) -> None:
+        self._languages = [_Language(*each) for each in zip(languages, samples, strict=True)]
         told = [
             word
             for words in languages
@@ -156,10 +183,17 @@ class ObstacleGrammar:
     def shipped(cls) -> ObstacleGrammar:
         """With the words that ship with the service. Raises ConfigError."""
         words = read(read_text(SHIPPED), SHIPPED.name, _Words, lambda _: ())
-        return cls([getattr(words, language) for language in _Words.model_fields])
+        samples = read(read_text(SAMPLES), SAMPLES.name, _Samples, lambda _: ())
+        return cls(
+            [getattr(words, language) for language in _Words.model_fields],
+            [getattr(samples, language) for language in _Words.model_fields],
+        )
 
     def may_tell(self, text: str) -> bool:
         """Return whether a text can tell of an obstacle; quick, and true too often."""
+        return self._has_signs(text) or any(each.may_be_like_one(text) for each in self._spoken(text))
+
+    def _has_signs(self, text: str) -> bool:
         if self._signs.search(text) or (self._hints.search(text) and self._may_be_tied(text)):
             return True
         demands = [found.start() for found in self._demands.finditer(text)]
@@ -176,9 +210,18 @@ class ObstacleGrammar:
     def told(self, sentence: str, nearness: Nearness, patience: int = AT_ONCE) -> Obstacle | None:
         """Return the obstacle that a sentence, made plain, tells of. ``patience``: days it may take."""
         sentence = _ADDRESS.sub(" ", sentence)
-        if not self.may_tell(sentence):
+        if not self._has_signs(sentence):
             return None
         return next(filter(None, (each.told(sentence, nearness, patience) for each in self._spoken(sentence))), None)
+
+    def likened(self, sentence: str, nearness: Nearness, patience: int = AT_ONCE, spoken: str = "") -> Obstacle | None:
+        """Return the obstacle that a sentence, made plain, tells of by its likeness to samples; if unknown words count,
+        only if it does in each language that it may be of. ``spoken``: more of its language."""
+        if nearness not in LIKE or sentence.count(" ") < FEWEST - 1:
+            return None
+        sentence = _ADDRESS.sub(" ", sentence)
+        found = [each.likened(sentence, nearness, patience) for each in self._spoken(f"{spoken} {sentence}")]
+        return next(filter(None, found), None) if all(found) or not LIKE[nearness][1] else None
 
     def _spoken(self, sentence: str) -> list[_Language]:
         """Return the language of a sentence: that of most of its small words; several, if that is undecided."""
@@ -202,12 +245,13 @@ class _Language:
 
     __slots__ = (
         "_agents", "_aims", "_alternatives", "_clicks", "_conditions", "_demands", "_fallback", "_favours", "_first",
-        "_goes_on", "_impossible", "_later", "_means", "_needless", "_optional", "_other_way", "_paid", "_props",
-        "_requests", "_services", "_takes", "_then", "_tied", "_until", "_without", "usual",
+        "_goes_on", "_impossible", "_later", "_likeness", "_means", "_needless", "_optional", "_other_way", "_paid",
+        "_props", "_requests", "_services", "_takes", "_then", "_tied", "_until", "_without", "usual",
     )  # fmt: skip
 
-    def __init__(self, words: ObstacleWords) -> None:
+    def __init__(self, words: ObstacleWords, samples: ObstacleSamples) -> None:
         self.usual = frozenset(words.usual)
+        self._likeness = ObstacleLikeness(samples)
         self._first = re.compile(any_of(words.first))
         self._paid = re.compile(f"{any_of(words.paid)}|{_SUM}")
         self._means = re.compile(any_of(words.means))
@@ -251,6 +295,30 @@ class _Language:
             found = self._cost(sentence) or self._needed(sentence) or self._refusal(sentence)
             found = found or self._delay(sentence, patience) or self._condition(sentence)
         return found
+
+    def may_be_like_one(self, text: str) -> bool:
+        """Return whether a text may hold a sentence that is like an obstacle, by words that are known."""
+        return self._likeness.most(text) > MAY_BE_LIKE
+
+    def likened(self, sentence: str, nearness: Nearness, patience: int) -> Obstacle | None:
+        """Return the sentence, or the part of it, that is like those that tell of an obstacle."""
+        least, unknown = LIKE[nearness]
+        if not unknown and self._likeness.most(sentence) <= least:
+            return None
+        if nearness in (Nearness.NEAR, Nearness.NEXT) and self._aims.search(sentence):
+            return None
+        if self._optional.search(sentence) or self._favours.search(sentence):
+            return None
+        clauses = _CLAUSES.split(self._takes.shortened(patience, sentence))
+        sentence = ", ".join(clause for clause in clauses if not self._needless.search(clause))
+        if self._likeness.of(sentence, unknown) > least:
+            return Obstacle(Bar.CONDITION, sentence.strip()[: 3 * ASIDE])
+        if nearness in (Nearness.NEAR, Nearness.NEXT):
+            return None
+        for part in _PARTS.split(sentence):
+            if self._likeness.of(part, unknown) > least:
+                return Obstacle(Bar.CONDITION, part.strip()[: 3 * ASIDE])
+        return None
 
     def _tie(self, sentence: str) -> Obstacle | None:
         """Return what ties the end to something, in words that tell it of whatever it is: "otherwise you stay on the
@@ -327,7 +395,10 @@ class _Language:
         return None
 
     def _delay(self, sentence: str, patience: int) -> Obstacle | None:
-        found = self._later.search(sentence) or self._takes.longer_than(patience, sentence)
+        found = self._later.search(sentence)
+        if found and self._without.search(sentence, 0, found.start()):
+            found = None
+        found = found or self._takes.longer_than(patience, sentence)
         if not found and self._goes_on.search(sentence) and not self._takes.names_one(sentence):
             found = self._until.search(sentence)
         return _obstacle(Bar.DELAY, found) if found else None
@@ -357,6 +428,10 @@ class _Spans:
             if (found["takes"] or found["lasts"]) and self._days(found) > patience:
                 return found
         return None
+
+    def shortened(self, patience: int, sentence: str) -> str:
+        """Return a sentence without the times of at most so many days that something takes."""
+        return self._counted.sub(lambda found: " " if self._days(found) <= patience else found[0], sentence)
 
     def names_one(self, sentence: str) -> bool:
         """Return whether a sentence names any time."""

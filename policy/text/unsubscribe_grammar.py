@@ -123,6 +123,10 @@ class UnsubscribeGrammar:
             for less, mail, misleading in self._less
         )
 
+    def besides(self, text: str) -> str:
+        """Return ``text``, made plain, without what says how to unsubscribe."""
+        return self._says.sub(" ", text)
+
     def refers(self, sentence: str) -> bool:
         """Return whether a sentence, made plain, begins as one that is about the sentence before it."""
         return self._referring.match(sentence) is not None
@@ -157,6 +161,10 @@ class UnsubscribeGrammar:
             return True
         said, written = text.split(), link.split()
         return any(each.are_named(said, written, is_link=bool(link)) for each in self._subscriptions)
+
+    def ends_another(self, text: str) -> bool:
+        """Return whether ``text``, made plain, tells how something other than mail is ended."""
+        return self._ends.search(text) is not None and self.is_of_others(text)
 
     def is_of_other_channel(self, text: str) -> bool:
         """Return whether ``text`` ends messages of another kind ("browser notifications"), or what one is there."""

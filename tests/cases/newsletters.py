@@ -2,7 +2,8 @@
 
 Each file of ``newsletters/`` has senders (what is registered for the account) and what stands at the end of each
 newsletter: ``html``, ``text`` or both; ``{u}`` is where one unsubscribes, ``{p}`` the preferences, ``{b}`` the page in
-a browser, ``{i}`` the sender's ``notice``. ``right`` is "pass" or the rules that must refuse it.
+a browser, ``{i}`` the sender's ``notice``. ``right`` is "pass" or the rules that must refuse it; ``open`` says why it
+is still judged wrong.
 
 ``newsletters/everyday/`` has more of them, with the ends that the programs of senders write, from writers who had not
 seen the code and the word lists. ``newsletters/messages/`` has whole messages, as the programs of senders write them:
@@ -56,6 +57,7 @@ class Newsletter:
     right: str
     content: bytes
     domain: str = "shop.example"
+    open: str = ""
 
     def verdict(self, profile: str) -> dict[str, str]:
         """Return the rules of ``profile`` that stop it, with their evidence."""
@@ -94,7 +96,8 @@ def ends_of(path: Path, language: str = "") -> Iterator[Newsletter]:
         html = _filled(_LAYOUTS[entry["layout"]], spoken, entry["html"], notice) if "html" in entry else ""
         plain_notice = notice.replace("<br>", "\r\n")
         text = _filled(_TEXT, spoken, entry["text"].replace("\n", "\r\n"), plain_notice) if "text" in entry else ""
-        yield Newsletter(spoken, entry["name"], sender, entry["right"], _composed(spoken, sender, html, text))
+        content = _composed(spoken, sender, html, text)
+        yield Newsletter(spoken, entry["name"], sender, entry["right"], content, open=entry.get("open", ""))
 
 
 def _messages(language: str) -> Iterator[Newsletter]:

@@ -44,6 +44,7 @@ _REMEDIES = {
     Bar.COST: "let it cost nothing",
     Bar.ANOTHER_WAY: "let the link be enough",
     Bar.IMPOSSIBLE: "let readers unsubscribe at any time",
+    Bar.CONDITION: "let the link unsubscribe at once and from all of it, and tie it to nothing",
     Bar.ADDRESS: "link to a page that unsubscribes at once",
 }
 
