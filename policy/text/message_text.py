@@ -333,6 +333,7 @@ def _plain_links(text: str) -> Iterator[Link]:
         yield Link(match[0].rstrip(".,;:!?)]"), "", around)
 
 
+_ENCODED = frozenset({"base64", "quoted-printable"})
 _HTML = frozenset({"text/html", "application/xhtml+xml", "text/x-amp-html"})
 
 
@@ -498,11 +499,14 @@ def _mime_value(field: str) -> MimeValue:
 
 def _attachment(part: PyLazyMimePart) -> Attachment:
     size = part.encoded_size or 0
-    encoding = next(iter(_header(part, "content-transfer-encoding")), "").strip().lower()
-    if encoding == "base64":
+    if _encoding(part) == "base64":
         size = size * 57 // 78  # lines of 76 characters and CRLF (RFC 2045 6.8)
     name = _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", part.filename.strip())[:500]
     return Attachment(name, part.content_type.lower() or "text/plain", size)
+
+
+def _encoding(part: PyLazyMimePart) -> str:
+    return next(iter(_header(part, "content-transfer-encoding")), "").strip().lower()
 
 
 def _header(part: PyLazyMimePart, wanted: str) -> list[str]:
@@ -527,7 +531,11 @@ def _decode(part: PyLazyMimePart) -> str:
             text = octets.decode("cp1252", "replace")
     else:
         text = octets.decode(codec, "replace")
-    return text[:LIMIT] if is_page(part) else text[:LIMIT].replace("\r\n", "\n")  # HTML's parser does it faster
+    text = text[:LIMIT]
+    if is_page(part):
+        return text  # HTML's parser does it faster
+    # As it was sent it has no CR but before LF; and one character is taken out four times as fast as two are replaced.
+    return text.replace("\r\n", "\n") if _encoding(part) in _ENCODED else text.replace("\r", "")
 
 
 @lru_cache(256)
