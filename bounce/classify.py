@@ -26,6 +26,7 @@ _OUR_OWN = frozenset({Stage.RESOLVE, Stage.TLS, Stage.TLS_POLICY})  # findings, 
 _OF_THE_MESSAGE = frozenset({Stage.DATA, Stage.FINAL_DOT})
 _SAYS_LITTLE = ("policy_refusal", "refused", "deferred")  # the words beside it may name the policy
 _OF_WHAT = ("too_large", "system_failure")  # a limit or a disk may be that of a mailbox
+_CLEAR = ("words-unknown", "words-gone", "words-closed", "words-full")
 _VAGUE = ("words-unavailable", "words-maybe", "words-temporarily")
 _DOUBTFUL = {"words-closed": ("5.7.",), "words-unavailable": ("5.7.", "5.2.")}  # so for us, or for now
 _POSITIVE = Classification("delivered", Fault.SITE, Action.DELIVERED, "positive-reply")
@@ -63,17 +64,21 @@ class Classifier:
             return first
         by_code = first.rule in self._only_codes or (first.hard and first.fault is Fault.SITE)
         text = flattened(reply.text[:MAX_TEXT])
-        if first.category in _SAYS_LITTLE and not by_code:
-            return _named(first, read_words(text))
-        if stage.is_connection or reply.kind is not ReplyKind.PERMANENT:
-            return _for_now(first, text) if by_code else first
+        words = read_words(text)
+        passes = stage.is_connection or reply.kind is not ReplyKind.PERMANENT
+        if words is not None and not (by_code or first.certain) and _gives_way(first, words):
+            return replace(words, action=first.action, hard=False) if passes else _believed(words, reply)
+        if passes:
+            known = by_code and first.fault is not Fault.NETWORK and words is not None and words.rule not in _VAGUE
+            found = words if known and words else first if by_code else _milder(first, words, text, reply.status)
+            return replace(found, action=first.action, hard=False)
         if first.category in _OF_WHAT or (reply.status == "5.2.2" and first.category == "rate_limited"):
             full = read_full_mailbox(text, named_first=first.category == "too_large")
             if full or not by_code:
                 return full or first
         if not by_code and (first.fault is not Fault.RECIPIENT or first.certain):
             return first
-        return _milder(_by_words(first, text, reply) if by_code else first, text, reply.status)
+        return _milder(_by_words(first, words, text, reply) if by_code else first, words, text, reply.status)
 
     def sample_errors(self) -> list[str]:
         """Return an error for each sample that does not match its own rule first."""
@@ -111,10 +116,9 @@ def _action(rule: BounceRule, reply: Reply, stage: Stage) -> Action:
     return rule.action
 
 
-def _by_words(first: Classification, text: str, reply: Reply) -> Classification:
+def _by_words(first: Classification, words: Classification | None, text: str, reply: Reply) -> Classification:
     """Return the reading of the words where only a code was known. A code about the address (x.1.z) is believed unless
     they are milder; x.7.z makes it doubtful that a mailbox is closed: it may be so for us."""
-    words = read_words(text)
     address = first.hard and first.fault is Fault.RECIPIENT
     if words is None or (address and (words.hard or words.action is Action.SUPPRESS or words.rule == "words-maybe")):
         return first
@@ -122,31 +126,28 @@ def _by_words(first: Classification, text: str, reply: Reply) -> Classification:
         return first
     if first.fault is Fault.SENDER and words.fault is Fault.SENDER and first.category != "policy_refusal":
         return first
-    if words.rule in ("words-closed", "words-unavailable") and reply.status.startswith(_DOUBTFUL[words.rule]):
-        return replace(words, action=Action.FAIL, hard=False)
-    return words
+    return _believed(words, reply)
 
 
-def _named(first: Classification, words: Classification | None) -> Classification:
-    """Return the reason that ``words`` name beside a phrase that names none, unless they blame the recipient."""
-    if words is None or words.fault is Fault.RECIPIENT or (words.rule, first.fault) == ("words-sender", Fault.SENDER):
-        return first
-    return replace(words, action=first.action)
+def _believed(words: Classification, reply: Reply) -> Classification:
+    """Return ``words``, or the milder reading where the code makes them doubtful."""
+    doubtful = reply.status.startswith(_DOUBTFUL.get(words.rule, ("-",)))
+    return replace(words, action=Action.FAIL, hard=False) if doubtful else words
 
 
-def _for_now(first: Classification, text: str) -> Classification:
-    """Return what the words of a 4xx say of which only the code is known, if they are clear."""
-    words = read_words(text)
-    if words is None or words.rule in _VAGUE or first.fault is Fault.NETWORK:
-        return first
-    return replace(words, action=first.action, hard=False)
+def _gives_way(first: Classification, words: Classification) -> bool:
+    """Return whether the phrase names no reason, while ``words`` clearly name one."""
+    if first.category not in _SAYS_LITTLE and (first.category, words.category) != ("system_failure", "blocklisted"):
+        return False
+    blames = words.fault is Fault.RECIPIENT
+    return words.rule in _CLEAR if blames else (words.rule, first.fault) != ("words-sender", Fault.SENDER)
 
 
-def _milder(first: Classification, text: str, status: str) -> Classification:
+def _milder(first: Classification, words: Classification | None, text: str, status: str) -> Classification:
     """Return ``first``, which blames the recipient, unless the words speak of another's fault or of a passing state."""
     if first.fault is not Fault.RECIPIENT or first.category == "recipient_refuses":
         return first
-    found, words = words_of(text), read_words(text)
+    found = words_of(text)
     tags = {word.tag: word.text for word in found}
     if first.category == "mailbox_full" and tags.keys() & OTHERS_FAULT <= {"size", "content"}:
         return first  # too large for what is left of it

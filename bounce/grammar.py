@@ -36,6 +36,7 @@ _ADDRESS = re.compile(
 )
 _HOST = re.compile(r"(?<![\w.@-])(?:[a-z0-9-]{1,63}\.){1,8}[a-z]{2,8}(?![\w@-]|\.\w)")  # "mailbox.org" is no mailbox
 _LOCAL = re.compile(r"<[a-z0-9][a-z0-9.+=-]{0,63}>")  # "<ann> is disabled"
+_ADVICE = re.compile(r"\b[Ii]f (?:you|this|it|that)\b(?! (?:is|do|are) not)[^.;!]{0,200}|https?://[^\s<>()\"']{1,400}")
 _NARROWER = {  # what of the sender, or of the message, is refused
     "sender": re.compile(
         r"(?P<bad_host_name>dns\b|lookup|reverse|ptr\b|helo|ehlo)|(?P<spf_failure>spf\b)|(?P<dkim_failure>dkim|arc\b)"
@@ -47,9 +48,7 @@ _NARROWER = {  # what of the sender, or of the message, is refused
         r"|(?P<bad_message>header|mime|format|structure|field|rfc|malformed|comply|character|invalid|missing|empty|blank|stray|bare)"
     ),
 }
-_BLOCKED = re.compile(
-    r"blo(?:ck|que|kk|cc)|listed|\bbann?ed|gesperrt|liste noire|lista negra|lista nera|sperrliste|zwarte lijst"
-)
+_BLOCKED = re.compile(r"\blist|(?:black|sperr)list|blo(?:ck|que|kk|cc)|\bbann?ed|gesperrt|zwarte lijst")
 
 # In this order: what stands first is believed first.
 _OTHERS: dict[Kind, tuple[str, Fault]] = {
@@ -69,6 +68,7 @@ _STATES: tuple[Kind, ...] = (
     *("temporarily", "maybe", "gone", "unknown", "closed", "unavailable", "refuses", *_OBJECTS),
     *("existence_first", "existence", "negation"),
 )
+_ALL: tuple[Kind, ...] = (*_OTHERS, "no_mail", "policy", *_STATES)
 # RFC 5321 4.2.3 words any refusal of a recipient as "mailbox unavailable", so clearer words come first.
 _ABOUT_MAILBOX: tuple[tuple[Kind, str, bool], ...] = (
     ("gone", "bad_mailbox", True),  # of a person: it needs no object
@@ -93,7 +93,7 @@ class Word:
 @lru_cache(256)  # the recipients of a report share their reason, but for the address
 def words_of(text: str) -> tuple[Word, ...]:
     """Return the phrases of the grammar in ``text`` (as ``flattened`` returns it), in order."""
-    return tuple(_denied(_found(_tables(), text)))
+    return tuple(_denied(_found(_tables(*_ALL), text)))
 
 
 def _denied(found: Iterator[Word]) -> Iterator[Word]:
@@ -111,7 +111,7 @@ def _denied(found: Iterator[Word]) -> Iterator[Word]:
 
 def failure_in(text: str) -> str | None:
     """Return the first words in ``text`` (lower case) that report a failure."""
-    return next((word.text for word in _found(_failures(), text)), None)
+    return next((word.text for word in _found(_tables("failure"), text)), None)
 
 
 def delay_in(text: str) -> str | None:
@@ -122,7 +122,7 @@ def delay_in(text: str) -> str | None:
 
 def flattened(text: str) -> str:
     """Return ``text`` in lower case on one line, with ``@`` for each address and ``ip-address`` for each IP address."""
-    flat = _HUMP.sub(" ", _HOST.sub("x.y", text)).lower().replace("_", " ")
+    flat = _HUMP.sub(" ", _HOST.sub("x.y", _ADVICE.sub(" ", text))).lower().replace("_", " ")
     flat = _ADDRESS.sub("@ ", flat) if "@" in flat else flat
     flat = _LOCAL.sub("@ ", flat) if "<" in flat else flat
     return _IP.sub("ip-address", " ".join(flat.split()))
@@ -145,6 +145,8 @@ def read_words(text: str) -> Classification | None:
             return _of_state(state, category, hard, text, pair, found)
     if "refuses" in tags:
         return _meaning("recipient_refuses", "refuses", tags["refuses"])
+    if "policy" in tags:  # of whom it does not say
+        return _meaning("policy_refusal", "sender", tags["policy"], Fault.SENDER)
     alone = [*tags] == ["unknown"] and len(text) <= len(tags["unknown"]) + 3 * BEFORE  # of whom but the recipient?
     return _meaning("bad_mailbox", "unknown", text, hard=True) if alone else None
 
@@ -169,16 +171,19 @@ def _of_state(
     state: str, category: str, hard: bool, text: str, pair: tuple[Word, Word], found: tuple[Word, ...]
 ) -> Classification:
     """Return what the state in ``pair`` means: of whom it is said, and whether it may pass or is certain at all."""
-    matched, of = text[pair[0].start : pair[1].end], {pair[0].tag, pair[1].tag}
-    if of & {"ip", "originator"} or any(_is_of(word, *pair) for word in found):
+    first, last = pair
+    matched, of = text[first.start : last.end], {first.tag, last.tag}
+    sender = (word for word in found if word.tag == "originator" and first.start - BEFORE <= word.end <= last.end)
+    if of & {"ip", "originator"} or any(sender):  # "sender address unknown", "domain of the sender ..."
         return _meaning("policy_refusal", "sender", matched, Fault.SENDER)
     if any(word.tag == "temporarily" for word in found):
         return _meaning("inactive_mailbox", "temporarily", matched)
-    if any(word.tag == "maybe" and _distance(word, *pair) <= NEAR for word in found):
+    if any(word.tag == "maybe" and first.start - word.end <= NEAR >= word.start - last.end for word in found):
         return _meaning(category, "maybe", matched)
     if "domain" in of:
         return _meaning("bad_domain", "domain", matched, hard=True)
-    return _meaning(category, state, matched, hard=hard, suppress=state != "unavailable")
+    sure = state != "unavailable" and not (state == "closed" and any(word.tag == "policy" for word in found))
+    return _meaning(category, state, matched, hard=hard, suppress=sure)
 
 
 def _meaning(
@@ -203,24 +208,9 @@ def _pair(found: tuple[Word, ...], state: str) -> tuple[Word, Word] | None:
     return closest if closest and closest[1].start - closest[0].end <= NEAR else None
 
 
-def _is_of(word: Word, first: Word, last: Word) -> bool:
-    """Return whether ``word`` says whose the object is: "sender address unknown", "domain of the sender ..."."""
-    return word.tag == "originator" and first.start - BEFORE <= word.end <= last.end
-
-
-def _distance(word: Word, first: Word, last: Word) -> int:
-    """Return the characters between ``word`` and what lies from ``first`` to ``last``."""
-    return max(first.start - word.end, word.start - last.end, 0)
-
-
 @cache
-def _tables() -> dict[str, re.Pattern[str]]:
-    return _by_letter({tag: every(tag) for tag in (*_OTHERS, "no_mail", *_STATES)})
-
-
-@cache
-def _failures() -> dict[str, re.Pattern[str]]:
-    return _by_letter({"failure": every("failure")})
+def _tables(*kinds: Kind) -> dict[str, re.Pattern[str]]:
+    return _by_letter({kind: every(kind) for kind in kinds})
 
 
 def _by_letter(words: Mapping[Kind, list[str]]) -> dict[str, re.Pattern[str]]:

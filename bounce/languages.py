@@ -32,7 +32,7 @@ Place = Literal[
     "subject", "digest", "recipient", "reason", "author", "sent_by", "detail", "contact", "returned", "success"
 ]
 Answer = Literal["away_subject", "away", "challenge"]
-Kind = Reason | State | Place | Answer | Literal["negation", "existence", "existence_first"]
+Kind = Reason | State | Place | Answer | Literal["policy", "negation", "existence", "existence_first"]
 ByLanguage = dict[Language, dict[Kind, list[str]]]
 
 

@@ -1,6 +1,7 @@
 """Returned mail and replies that an earlier reader misread: one or two for each kind of misreading.
 
 ``labels.tsv`` says what a person reads in each mail: ``failed 5.1.1 hard``, ``failed soft (mailbox full)``.
+``phrases.tsv`` has replies that once had rules of their own.
 """
 
 from __future__ import annotations
@@ -89,6 +90,11 @@ def test_reply(row: dict[str, str]) -> None:
     assert found.action is not Action.SUPPRESS
     assert not found.hard
     _check_fault(row["expected"], found)
+
+
+@pytest.mark.parametrize("row", rows("phrases.tsv"), ids=lambda row: row["reply"][:60])
+def test_phrase(row: dict[str, str]) -> None:
+    assert classifier().classify(Reply.read(row["reply"])).category == row["category"]
 
 
 def _check_fault(expected: str, found: Classification) -> None:
