@@ -21,7 +21,7 @@ class AllDay(WarmupPlan):
     """A plan that releases a day's volume at once, so that the hour at which a test runs does not matter."""
 
     def loan(self, day: WarmupDay, wanted: int, now: datetime) -> WarmupLoan:
-        evening = now.replace(hour=23, minute=59)
+        evening = now.replace(hour=23, minute=59, second=0)
         return super().loan(day, wanted, evening)
 
 
