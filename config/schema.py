@@ -154,9 +154,9 @@ class DatabaseSettings(Section):
     url: str | None = Field(None, json_schema_extra={"writeOnly": True})
     """`postgresql://user:password@host:5432/name`. If not set, the service runs its own PostgreSQL under
     `server.data_dir`. Needs a restart."""
-    memory: Size | None = Field(None, ge=16 * 2**20)
-    """Shared buffers of its own PostgreSQL. If not set: a thirty-second of the machine's memory, between 32 MiB and
-    64 MiB. Look-ups in a ledger of millions of consents are faster if its table and indexes fit. Needs a restart."""
+    memory: Size = default("32MiB", ge=16 * 2**20)
+    """Shared buffers of its own PostgreSQL. A queue does with the default; look-ups in a ledger of millions of consents
+    are faster if its table and indexes fit. Each gigabyte costs 15 MiB at once. Needs a restart."""
     pool_size: int = Field(6, ge=2, le=100)
     """Connections per process, at most. Another is opened when callers wait for those in use; one that is not used for
     a quarter of a minute is closed. Needs a restart."""

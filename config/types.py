@@ -74,9 +74,9 @@ def week_hours(text: str) -> tuple[frozenset[int], int, int]:
     return frozenset(days), opens, closes if closes > opens else closes + 24 * 60
 
 
-def default(text: str) -> Any:
+def default(text: str, *, ge: int | None = None) -> Any:
     """Return a field whose default is written as in the file and validated like a given value."""
-    return Field(text, validate_default=True)
+    return Field(text, validate_default=True, ge=ge)
 
 
 class Access(Enum):

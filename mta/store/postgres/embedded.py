@@ -36,39 +36,22 @@ from mta.store.postgres import server_programs
 from mta.store.postgres.server_programs import Account, Binaries, EmbeddedError
 
 _CONF = Path(__file__).with_name("embedded.conf")
-_CONTAINER = Path("/sys/fs/cgroup/memory.max")
 CONNECTIONS = 100  # at least; each place costs 40 KiB of shared memory, used or not
+MEMORY = 32 * 2**20
 _OTHERS = 2  # processes with a pool beside workers and web: the supervisor, a command
 
 
 def configuration(
-    data: Path, socket_folder: Path, *, durable: bool, memory: int | None = None, connections: int = CONNECTIONS
+    data: Path, socket_folder: Path, *, durable: bool, memory: int, connections: int = CONNECTIONS
 ) -> str:
     """The text of the configuration file for the server of ``data``; an operator's ``local.conf`` there comes last.
-    ``memory``: octets of shared buffers; None: what suits the machine."""
-    buffers = _shared_buffers() if memory is None else memory // 2**20
+    ``memory``: octets of shared buffers."""
     text = (
-        f"{_CONF.read_text()}\nshared_buffers = {buffers}MB\nmax_connections = {connections}\n"
+        f"{_CONF.read_text()}\nshared_buffers = {memory // 2**20}MB\nmax_connections = {connections}\n"
         f"fsync = {'on' if durable else 'off'}\n"
         f"unix_socket_directories = '{socket_folder}'\nport = 5432\n"
     )
     return text + "include = 'local.conf'\n" if (data / "local.conf").exists() else text
-
-
-def _shared_buffers() -> int:
-    """Megabytes: a thirty-second of the memory, between 32 and 64, which a queue does with. Recipients are looked up
-    all over their tables, and each page that is not in these buffers costs a system call: large ledgers want more
-    (``database.memory``). Each gigabyte costs 15 MiB at once, for its tables of pages."""
-    return max(32, min(64, _memory() // 32 // 2**20))
-
-
-def _memory() -> int:
-    """Octets that this machine, or the container it is, may use."""
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        return min(machine, int(_CONTAINER.read_text()))
-    except (OSError, ValueError):  # not in a container, or in one without a limit ("max")
-        return machine
 
 
 __all__ = ["EmbeddedError", "EmbeddedPostgres"]
@@ -86,7 +69,7 @@ class EmbeddedPostgres:
 
     ``user``: the account to run as when we are root; the data directory must be new or its own.
     ``programs``: the folder with PostgreSQL's programs, instead of looking for one. ``memory``: octets of its shared
-    buffers, None: what suits the machine.
+    buffers.
     """
 
     def __init__(
@@ -96,7 +79,7 @@ class EmbeddedPostgres:
         user: str | None = None,
         durable: bool = True,
         programs: Path | None = None,
-        memory: int | None = None,
+        memory: int = MEMORY,
         connections: int = CONNECTIONS,
     ) -> None:
         self._memory, self._connections = memory, connections
