@@ -25,6 +25,7 @@ from mta.mail.reply import Reply, ReplyKind
 _OUR_OWN = frozenset({Stage.RESOLVE, Stage.TLS, Stage.TLS_POLICY})  # findings, not words of the other side
 _OF_THE_MESSAGE = frozenset({Stage.DATA, Stage.FINAL_DOT})
 _SAYS_LITTLE = ("policy_refusal", "refused", "deferred")  # the words beside it may name the policy
+_CLEARER = (("system_failure", "blocklisted"), ("recipient_refuses", "spam_content"))
 _OF_WHAT = ("too_large", "system_failure")  # a limit or a disk may be that of a mailbox
 _CLEAR = ("words-unknown", "words-gone", "words-closed", "words-full")
 _VAGUE = ("words-unavailable", "words-maybe", "words-temporarily")
@@ -119,7 +120,7 @@ def _action(rule: BounceRule, reply: Reply, stage: Stage) -> Action:
 def _by_words(first: Classification, words: Classification | None, text: str, reply: Reply) -> Classification:
     """Return the reading of the words where only a code was known. A code about the address (x.1.z) is believed unless
     they are milder; x.7.z makes it doubtful that a mailbox is closed: it may be so for us."""
-    address = first.hard and first.fault is Fault.RECIPIENT
+    address = first.hard and first.fault is Fault.RECIPIENT and reply.status[2] == "1"
     if words is None or (address and (words.hard or words.action is Action.SUPPRESS or words.rule == "words-maybe")):
         return first
     if first.category == "mailbox_full" and any(word.tag == "full" for word in words_of(text)):
@@ -137,7 +138,7 @@ def _believed(words: Classification, reply: Reply) -> Classification:
 
 def _gives_way(first: Classification, words: Classification) -> bool:
     """Return whether the phrase names no reason, while ``words`` clearly name one."""
-    if first.category not in _SAYS_LITTLE and (first.category, words.category) != ("system_failure", "blocklisted"):
+    if first.category not in _SAYS_LITTLE and (first.category, words.category) not in _CLEARER:
         return False
     blames = words.fault is Fault.RECIPIENT
     return words.rule in _CLEAR if blames else (words.rule, first.fault) != ("words-sender", Fault.SENDER)

@@ -136,7 +136,7 @@ def read_words(text: str) -> Classification | None:
         if tag in tags:
             narrower = _narrower(tag, tags[tag], text)
             vague = (tag == "sender" and not narrower) or (tag == "full" and not _pair(found, tag))
-            if not vague or "rate" not in tags:  # whose limit, or what of the sender
+            if not vague or not tags.keys() & ({"rate", "content"} if tag == "sender" else {"rate"}):
                 return _meaning(narrower or category, tag, tags[tag], fault)
     if "no_mail" in tags:
         return _meaning("bad_domain", "domain", tags["no_mail"], hard=True)

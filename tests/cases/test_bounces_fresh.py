@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from bounce.classify import Classifier
-from bounce.parsers.report_kinds import Report, ReportedAction, ReportKind
+from bounce.parsers.report_kinds import Report, ReportedAction, ReportedRecipient, ReportKind
 from bounce.report import read
 from bounce.rules import load_rules
 from mta.mail.delivery import Action, Classification, Fault, Stage
@@ -78,12 +78,17 @@ def mail_differences(report: Report, row: dict[str, str]) -> list[str]:
         differences.append(f"recipients {sorted(found)}")
     for address, reading in zip(wanted, readings, strict=True):
         if address in found:
-            part, (action, _, judgement) = found[address], reading.partition(" ")
-            if part.action is not ReportedAction(action):
-                differences.append(f"{address} {part.action.value}")
-            elif judgement:
-                differences += [f"{address} {text}" for text in differences_of(part.classification, judgement)]
+            alternatives = (part_differences(found[address], each) for each in reading.split("|"))
+            differences += [f"{address} {text}" for text in min(alternatives, key=len)]
     return differences
+
+
+def part_differences(part: ReportedRecipient, reading: str) -> list[str]:
+    """Return how ``part`` differs from a reading like ``failed hard``."""
+    action, _, judgement = reading.partition(" ")
+    if part.action is not ReportedAction(action):
+        return [part.action.value]
+    return differences_of(part.classification, judgement) if judgement else []
 
 
 def differences_of(found: Classification | None, judgement: str) -> list[str]:
