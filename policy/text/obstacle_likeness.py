@@ -11,6 +11,7 @@ Limitations: the order of words matters only in pairs; a sentence in words of wh
 from __future__ import annotations
 
 import re
+from collections import Counter
 from itertools import repeat
 from math import log
 
@@ -19,7 +20,7 @@ from config.types import Section
 STEM = 6  # letters of a word that count
 NEGATED = 3  # words behind a negation that it may be about
 FEWEST = 3  # words that tell anything
-UNSEEN = 0.5  # how often a word is taken to stand in the samples that do not have it
+UNSEEN = 1.0  # how often more than it does a word is taken to stand in the samples of each kind
 
 _TOKEN = re.compile(r"[^\W\d_]+|(?<!\d)\d{1,2}(?!\d)")  # a longer number is none that is counted
 
@@ -40,14 +41,12 @@ class ObstacleLikeness:
 
     def __init__(self, samples: ObstacleSamples) -> None:
         self._negations = frozenset(samples.negations)
-        counts: dict[str, list[int]] = {}
-        for kind, sentences in enumerate((samples.barred, samples.free)):
-            for sentence in sentences:
-                for sign in set(self._signs(sentence)):
-                    counts.setdefault(sign, [0, 0])[kind] += 1
-        usual = log((len(samples.barred) + 2 * UNSEEN) / (len(samples.free) + 2 * UNSEEN))
+        barred, free = (Counter(sign for each in said for sign in set(self._signs(each)))
+                        for said in (samples.barred, samples.free))  # fmt: skip
+        unseen = UNSEEN / (len(samples.barred) + len(samples.free))
         self._weights = {
-            sign: log((barred + UNSEEN) / (free + UNSEEN)) - usual for sign, (barred, free) in counts.items()
+            sign: log(barred[sign] / len(samples.barred) + unseen) - log(free[sign] / len(samples.free) + unseen)
+            for sign in barred | free
         }
 
     def of(self, sentence: str, unknown: float = 0.0) -> float:
