@@ -68,8 +68,16 @@ class Desk:
 
         await self.world.until(done)
 
-    async def counted(self, sort: str) -> float:
-        """How often the service has counted that."""
+    async def until_counted(self, sort: str, count: int) -> None:
+        """Wait until the service has counted that so often: it counts after the commit."""
+
+        async def enough() -> bool:
+            return await self._counted(sort) >= count
+
+        await self.world.until(enough)
+        assert await self._counted(sort) == count
+
+    async def _counted(self, sort: str) -> float:
         url = f"http://127.0.0.1:{self.world.service.web_port}/metrics"
         page = await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=10).read().decode())
         found = re.search(rf'(?m)^imprimatur_inbound_reports_total\{{kind="{sort}"\}} (\S+)$', page)

@@ -85,7 +85,7 @@ async def test_what_nobody_signed_is_not_believed(world: World) -> None:
             assert (await desk.bring(content, FBL)).code == 250
         await desk.until_worked_off()
         assert await desk.state() == before
-        assert await desk.counted("unverified") == 3
+        await desk.until_counted("unverified", 3)
 
 
 async def test_a_domain_that_the_operator_trusts_need_not_sign(world: World) -> None:
@@ -99,15 +99,19 @@ async def test_a_foreign_original_changes_nothing(world: World) -> None:
     signs = Signs(world)
     async with returns(world) as desk:
         receipt = await sent_to(desk)
-        forged = re.sub(rb"(CFBL-Feedback-ID: ?\s*)(\S{30})\S", rb"\1\2_", header_of(receipt))
-        forged = re.sub(rb"(?s)List-Unsubscribe:.*?\r\n(?=[A-Z])", b"", forged)
+        forged = re.sub(rb"(CFBL-Feedback-ID: ?\s*\S{30})(\S)", _with_another_letter, header_of(receipt))
         assert forged != header_of(receipt)
+        forged = re.sub(rb"(?s)List-Unsubscribe:.*?\r\n(?=[A-Z])", b"", forged)
         before = await desk.state()
         for original in (forged, message().partition(b"\r\n\r\n")[0] + b"\r\n", b""):
             assert (await desk.bring(signs(complaint(original)), FBL)).code == 250
         await desk.until_worked_off()
         assert await desk.state() == before
-        assert await desk.counted("unmatched") == 3
+        await desk.until_counted("unmatched", 3)
+
+
+def _with_another_letter(found: re.Match[bytes]) -> bytes:
+    return found[1] + (b"-" if found[2] == b"_" else b"_")
 
 
 async def test_not_spam_is_no_complaint(world: World) -> None:

@@ -76,7 +76,7 @@ async def test_expired_return_paths_are_refused(world: World) -> None:
         reply = await desk.bring(bounce(path_of(receipt), READER), path_of(receipt))
         assert str(reply).startswith("550 5.1.1")
         assert "expired" in reply.text
-        assert await desk.counted("expired") == 1
+        await desk.until_counted("expired", 1)
 
 
 async def test_unsubscribing_by_mail(world: World) -> None:
