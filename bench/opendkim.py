@@ -77,5 +77,5 @@ class OpenDkim:
             time.sleep(0.05)
 
     def stop(self) -> None:
-        stop(self.process)
+        stop(self.process, patience=0.5)  # it takes five seconds to end, and has nothing to lose
         self.process = None
