@@ -25,12 +25,15 @@ from mta.mail.reply import Reply, ReplyKind
 _OUR_OWN = frozenset({Stage.RESOLVE, Stage.TLS, Stage.TLS_POLICY})  # findings, not words of the other side
 _OF_THE_MESSAGE = frozenset({Stage.DATA, Stage.FINAL_DOT})
 _SAYS_LITTLE = ("policy_refusal", "refused", "deferred")  # the words beside it may name the policy
-_CLEARER = (("system_failure", "blocklisted"), ("recipient_refuses", "spam_content"))
+_CLEARER = (
+    ("system_failure", "blocklisted"),
+    ("recipient_refuses", "spam_content"),
+    ("banned_content", "system_failure"),
+)
 _OF_WHAT = ("too_large", "system_failure")  # a limit or a disk may be that of a mailbox
 _CLEAR = ("words-unknown", "words-gone", "words-closed", "words-full")
 _VAGUE = ("words-unavailable", "words-maybe", "words-temporarily")
 _DOUBTFUL = {"words-closed": ("5.7.",), "words-unavailable": ("5.7.", "5.2.")}  # so for us, or for now
-_POSITIVE = Classification("delivered", Fault.SITE, Action.DELIVERED, "positive-reply")
 _UNKNOWN = Classification("unknown", Fault.SITE, Action.RETRY, "no-rule")
 
 
@@ -45,9 +48,12 @@ class Classifier:
     def classify(self, reply: Reply, stage: Stage = Stage.RECIPIENT, host: str | None = None) -> Classification:
         """Classify ``reply``. ``host``: the receiver's name, for rules that apply to one provider only."""
         if reply.kind is ReplyKind.POSITIVE:
-            return _POSITIVE
+            return Classification("delivered", Fault.SITE, Action.DELIVERED, "positive-reply")
         first = next(self._matches(reply, stage, host), None)
         found = _UNKNOWN if first is None else self._judged(first, reply, stage)
+        nameless = found.category == "policy_refusal" and found.rule != "words-sender" and reply.status[-2] == "."
+        if nameless and stage in _OF_THE_MESSAGE:  # refused when it had been read
+            found = replace(found, category="spam_content", fault=Fault.CONTENT)
         if found.category == "inactive_mailbox" and found.action is Action.SUPPRESS and reply.status == "5.1.1":
             found = replace(found, hard=True)  # words and code together: closed for good
         return _bounded(found, stage)
@@ -95,13 +101,9 @@ class Classifier:
 
     def _matches(self, reply: Reply, stage: Stage, host: str | None) -> Iterator[Classification]:
         for rule, matched in self._index.matches(reply, stage, host):
-            yield _meaning(rule, reply, stage, matched)
-
-
-def _meaning(rule: BounceRule, reply: Reply, stage: Stage, matched: str) -> Classification:
-    action = _action(rule, reply, stage)
-    hard = rule.hard and reply.kind is ReplyKind.PERMANENT and action is not Action.RETRY
-    return Classification(rule.category, rule.fault, action, rule.id, matched, hard, rule.certain)
+            action = _action(rule, reply, stage)
+            hard = rule.hard and reply.kind is ReplyKind.PERMANENT and action is not Action.RETRY
+            yield Classification(rule.category, rule.fault, action, rule.id, matched, hard, rule.certain)
 
 
 def _knows_only_codes(rule: BounceRule) -> bool:
@@ -138,10 +140,9 @@ def _believed(words: Classification, reply: Reply) -> Classification:
 
 def _gives_way(first: Classification, words: Classification) -> bool:
     """Return whether the phrase names no reason, while ``words`` clearly name one."""
-    if first.category not in _SAYS_LITTLE and (first.category, words.category) not in _CLEARER:
-        return False
-    blames = words.fault is Fault.RECIPIENT
-    return words.rule in _CLEAR if blames else (words.rule, first.fault) != ("words-sender", Fault.SENDER)
+    little = first.category in _SAYS_LITTLE or (first.category, words.category) in _CLEARER
+    ours = words.rule in ("words-sender", "words-policy") and first.fault is Fault.SENDER
+    return little and (words.rule in _CLEAR if words.fault is Fault.RECIPIENT else not ours)
 
 
 def _milder(first: Classification, words: Classification | None, text: str, status: str) -> Classification:

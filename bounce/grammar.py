@@ -146,7 +146,7 @@ def read_words(text: str) -> Classification | None:
     if "refuses" in tags:
         return _meaning("recipient_refuses", "refuses", tags["refuses"])
     if "policy" in tags:  # of whom it does not say
-        return _meaning("policy_refusal", "sender", tags["policy"], Fault.SENDER)
+        return _meaning("policy_refusal", "policy", tags["policy"], Fault.SENDER)
     alone = [*tags] == ["unknown"] and len(text) <= len(tags["unknown"]) + 3 * BEFORE  # of whom but the recipient?
     return _meaning("bad_mailbox", "unknown", text, hard=True) if alone else None
 
@@ -196,16 +196,17 @@ def _meaning(
 def _pair(found: tuple[Word, ...], state: str) -> tuple[Word, Word] | None:
     """Return the closest pair of a state and an object, or None if none are near each other."""
     if state == "gone":
-        beside = (
-            (one if one.tag in _OBJECTS else word, word) for one, word in zip(found[:1] + found, found, strict=False)
-        )
-        return next((pair for pair in beside if pair[1].tag == state), None)
+        beside = [(one, word) for one, word in pairwise((*found[:1], *found)) if word.tag == state]
+        return next(((one if one.tag in _OBJECTS else word, word) for one, word in beside), None)
     named = [word for word in found if word.tag in (*_OBJECTS, state)]
     if state == "unavailable":  # of a mailbox, not of the service that is asked for an address
         named = [word for word in named if word.text != "@"]
-    pairs = [(one, other) for one, other in pairwise(named) if (one.tag == state) != (other.tag == state)]
-    closest = min(pairs, key=lambda pair: pair[1].start - pair[0].end, default=None)
-    return closest if closest and closest[1].start - closest[0].end <= NEAR else None
+    gaps = [
+        (last.start - one.end, one, last) for one, last in pairwise(named) if (one.tag == state) != (last.tag == state)
+    ]
+    near = [(gap + BEFORE * (one.tag == state and gap > 1), one, last) for gap, one, last in gaps if gap <= NEAR]
+    closest = min(near, key=lambda each: each[0], default=None)  # what is "not known in this domain" stands before
+    return closest and closest[1:]
 
 
 @cache
