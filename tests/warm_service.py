@@ -40,7 +40,7 @@ class ForkedProcess:
 
     def __init__(self, status: int) -> None:
         """``status``: the end of a pipe on which the keeper says the process id, then the exit status."""
-        self._status = os.fdopen(status, "rb", buffering=0)
+        self._status, self._descriptor = os.fdopen(status, "rb", buffering=0), status
         self.pid = int(self._status.readline())
         self.returncode: int | None = None
         self._reading = threading.Lock()
@@ -51,12 +51,13 @@ class ForkedProcess:
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            ready = select.poll()
+            ready.register(self._descriptor, select.POLLIN)
+            if not ready.poll(None if timeout is None else timeout * 1000):
+                raise subprocess.TimeoutExpired("mta", timeout or 0)
         with self._reading:
             if self.returncode is None:
-                ready = select.poll()
-                ready.register(self._status, select.POLLIN)
-                if not ready.poll(None if timeout is None else timeout * 1000):
-                    raise subprocess.TimeoutExpired("mta", timeout or 0)
                 self.returncode = int(self._status.readline() or -signal.SIGKILL)
                 self._status.close()
         return self.returncode

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -51,9 +52,13 @@ async def test_dropping_sends_to_the_others_and_says_who_was_dropped(world: Worl
         assert submitted.id
         receipts = await world.received(2)
         assert sorted(receipt.recipients[0].address for receipt in receipts) == [OTHER, READER]
-    told = [orjson.loads(line) for line in world.service.events.read_text().splitlines()]
-    dropped = [line for line in told if line.get("recipient") == STRANGER]
-    assert dropped
+
+    async def told() -> list[dict[str, Any]]:
+        lines = world.service.events.read_text().splitlines(keepends=True)
+        logged = [orjson.loads(line) for line in lines if line.endswith("\n")]
+        return [line for line in logged if line.get("recipient") == STRANGER]
+
+    dropped = await world.until(told)
     assert "opt_in" in str(dropped[-1])
 
 
