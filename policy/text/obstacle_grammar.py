@@ -61,6 +61,7 @@ LIKE = {  # the likeness at which a sentence tells of an obstacle, and what an u
     Nearness.ABOUT: (5.5, 0.0),
     Nearness.NEAR: (6.0, 0.0),
 }
+AIMED = 6.0  # more likeness of a sentence beside the link that may be about orders or the like
 MAY_BE_LIKE = min(least for least, unknown in LIKE.values() if not unknown)
 
 
@@ -119,7 +120,6 @@ class ObstacleWords(Section):
     until: list[str]
     then: list[str]
     reaching: list[str]
-    tied: list[str]
     favours: list[str]
 
     @property
@@ -161,7 +161,7 @@ class ObstacleGrammar:
         told = [
             word
             for words in languages
-            for kind in (words.first, words.paid, words.means, words.impossible, words.later, words.tied)
+            for kind in (words.first, words.paid, words.means, words.impossible, words.later)
             for word in kind
         ]
         counts = [count for words in languages for count in (*words.numbers, *words.many, "one")]
@@ -246,7 +246,7 @@ class _Language:
     __slots__ = (
         "_agents", "_aims", "_alternatives", "_clicks", "_conditions", "_demands", "_fallback", "_favours", "_first",
         "_goes_on", "_impossible", "_later", "_likeness", "_means", "_needless", "_optional", "_other_way", "_paid",
-        "_props", "_requests", "_services", "_takes", "_then", "_tied", "_until", "_without", "usual",
+        "_props", "_requests", "_services", "_takes", "_then", "_until", "_without", "usual",
     )  # fmt: skip
 
     def __init__(self, words: ObstacleWords, samples: ObstacleSamples) -> None:
@@ -273,7 +273,7 @@ class _Language:
         self._agents = re.compile(any_of(words.agents))
         self._goes_on = re.compile(any_of(words.continuing))
         self._until = re.compile(any_of(words.until))
-        self._tied, self._favours = re.compile(any_of(words.tied)), re.compile(any_of(words.favours))
+        self._favours = re.compile(any_of(words.favours))
         self._then = re.compile(
             rf"{any_of(words.then)}(?: {_WORD}){{0,4}}? {any_of((*words.means, *words.reaching))}"
             rf"|{any_of((*words.means, *words.reaching))}(?: {_WORD}){{0,2}}? {any_of(words.then)}"
@@ -284,8 +284,6 @@ class _Language:
         needed = self._demands.search(sentence) is not None
         beside = nearness in (Nearness.NEAR, Nearness.LISTED)
         asked = not beside or self._requests.search(sentence) is not None
-        if nearness is not Nearness.LISTED and (found := self._tie(sentence)):
-            return found
         if not asked and (nearness is Nearness.LISTED or not needed):
             return None
         if beside and self._aims.search(sentence):
@@ -306,7 +304,7 @@ class _Language:
         if not unknown and self._likeness.most(sentence) <= least:
             return None
         if nearness in (Nearness.NEAR, Nearness.NEXT) and self._aims.search(sentence):
-            return None
+            least += AIMED
         if self._optional.search(sentence) or self._favours.search(sentence):
             return None
         clauses = _CLAUSES.split(self._takes.shortened(patience, sentence))
@@ -319,14 +317,6 @@ class _Language:
             if self._likeness.of(part, unknown) > least:
                 return Obstacle(Bar.CONDITION, part.strip()[: 3 * ASIDE])
         return None
-
-    def _tie(self, sentence: str) -> Obstacle | None:
-        """Return what ties the end to something, in words that tell it of whatever it is: "otherwise you stay on the
-        list". A favour that is asked ties nothing."""
-        if self._optional.search(sentence) or self._favours.search(sentence) or self._needless.search(sentence):
-            return None
-        found = self._tied.search(sentence)
-        return _obstacle(Bar.FIRST, found) if found else None
 
     def _done_first(self, sentence: str, nearness: Nearness, *, needed: bool) -> Obstacle | None:
         """Return what must be done first. That there is a login says nothing; that one must log in does."""
