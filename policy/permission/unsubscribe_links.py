@@ -177,14 +177,14 @@ class UnsubscribeLinks:
     def _obstacle(self, view: View, link: Link, said: str) -> Obstacle | None:
         """Return the obstacle that the link's own sentence tells of, its address, or what else the text says of
         unsubscribing."""
-        if own := self._told(said, Nearness.OWN) or obstacle_in_url(link.url):
+        if own := self._obstacles.told(said, Nearness.OWN, self._patience) or obstacle_in_url(link.url):
             return own
         told = self._told_about(view, link) if self._may_be_barred(view, link) else None
         return told or self._told_behind(link, said)
 
     def _told_about(self, view: View, link: Link) -> Obstacle | None:
         """Return the obstacle that the sentences behind a link tell of, or those that speak of unsubscribing."""
-        sentences = sentences_of(view, link)
+        told, sentences = self._obstacles.told, sentences_of(view, link)
         behind = 0 if sentences.at >= 0 else BEHIND
         for n, sentence in enumerate(sentences.all):
             if any(map(self._grammar.offers, sentence.links)):
@@ -195,13 +195,9 @@ class UnsubscribeLinks:
             behind += near and len(said.split()) >= TELLING
             if about or near:
                 beside = Nearness.LISTED if sentence.is_listed else Nearness.NEAR
-                if obstacle := self._told(said, Nearness.ABOUT if about else beside):
+                if obstacle := told(said, Nearness.ABOUT if about else beside, self._patience):
                     return obstacle
         return None
-
-    def _told(self, sentence: str, nearness: Nearness) -> Obstacle | None:
-        told = self._obstacles.told(sentence, nearness, self._patience)
-        return told or self._obstacles.likened(sentence, nearness, self._patience)
 
     def _told_behind(self, link: Link, said: str) -> Obstacle | None:
         """Return the obstacle that a link's paragraph tells of behind it, where little is said that is harmless."""

@@ -111,16 +111,6 @@ class ObstacleWords(Section):
     aims: list[str]
     services: list[str]
     usual: list[str]
-    removals: list[str]
-    musts: list[str]
-    clicks: list[str]
-    agents: list[str]
-    ours: list[str]
-    continuing: list[str]
-    until: list[str]
-    then: list[str]
-    reaching: list[str]
-    favours: list[str]
 
     @property
     def units(self) -> dict[str, list[str]]:
@@ -151,10 +141,7 @@ class _Samples(Section):
 class ObstacleGrammar:
     """The grammar of all languages, compiled."""
 
-    __slots__ = (
-        "_conditions", "_demands", "_goes_on", "_hints", "_languages", "_props", "_removals", "_signs", "_then",
-        "_until",
-    )  # fmt: skip
+    __slots__ = ("_demands", "_languages", "_props", "_signs")
 
     def __init__(self, languages: list[ObstacleWords], samples: list[ObstacleSamples]) -> None:
         self._languages = [_Language(*each) for each in zip(languages, samples, strict=True)]
@@ -168,13 +155,6 @@ class ObstacleGrammar:
         units = [unit for words in languages for kind in words.units.values() for unit in kind]
         times = rf"(?:(?<![\d.])\d{{1,3}}|{any_of(dict.fromkeys(counts))})(?: {_WORD})?? {any_of(dict.fromkeys(units))}"
         self._signs = re.compile(f"{any_of(dict.fromkeys(told))}|{times}|{_SUM}")
-        self._goes_on = re.compile(any_of(dict.fromkeys(each for words in languages for each in words.continuing)))
-        self._until = re.compile(any_of(dict.fromkeys(each for words in languages for each in words.until)))
-        self._then = re.compile(any_of(dict.fromkeys(each for words in languages for each in words.then)))
-        hints = (each for words in languages for each in (*words.continuing, *words.then, *words.removals))
-        self._hints = re.compile(any_of(dict.fromkeys(hints)))
-        self._removals = re.compile(any_of(dict.fromkeys(each for words in languages for each in words.removals)))
-        self._conditions = re.compile("|".join(conditions_of(words).pattern for words in languages))
         self._props = re.compile(any_of(dict.fromkeys(prop for words in languages for prop in words.props)))
         self._demands = re.compile(any_of(dict.fromkeys(demand for words in languages for demand in words.demands)))
 
@@ -194,25 +174,19 @@ class ObstacleGrammar:
         return self._has_signs(text) or any(each.may_be_like_one(text) for each in self._spoken(text))
 
     def _has_signs(self, text: str) -> bool:
-        if self._signs.search(text) or (self._hints.search(text) and self._may_be_tied(text)):
+        if self._signs.search(text):
             return True
         demands = [found.start() for found in self._demands.finditer(text)]
         if not demands:
             return False
         return any(abs(found.start() - at) < REACH for found in self._props.finditer(text) for at in demands)
 
-    def _may_be_tied(self, text: str) -> bool:
-        """Return whether a text may tell of a condition, of mail that goes on, or of what is to be done then."""
-        if self._then.search(text) or (self._removals.search(text) and self._conditions.search(text)):
-            return True
-        return bool(self._goes_on.search(text) and self._until.search(text))
-
     def told(self, sentence: str, nearness: Nearness, patience: int = AT_ONCE) -> Obstacle | None:
         """Return the obstacle that a sentence, made plain, tells of. ``patience``: days it may take."""
-        sentence = _ADDRESS.sub(" ", sentence)
-        if not self._has_signs(sentence):
-            return None
-        return next(filter(None, (each.told(sentence, nearness, patience) for each in self._spoken(sentence))), None)
+        said = _ADDRESS.sub(" ", sentence)
+        spoken = self._spoken(said) if self._has_signs(said) else ()
+        told = next(filter(None, (each.told(said, nearness, patience) for each in spoken)), None)
+        return told or self.likened(sentence, nearness, patience)
 
     def likened(self, sentence: str, nearness: Nearness, patience: int = AT_ONCE, spoken: str = "") -> Obstacle | None:
         """Return the obstacle that a sentence, made plain, tells of by its likeness to samples; if unknown words count,
@@ -232,21 +206,13 @@ class ObstacleGrammar:
         return [language for language, count in zip(self._languages, counts, strict=True) if count >= least]
 
 
-def conditions_of(words: ObstacleWords) -> re.Pattern[str]:
-    """Return a pattern for a request to unsubscribe and what it needs, in either order; not for what we must do."""
-    removals, musts = any_of(words.removals), any_of(words.musts)
-    ours = "".join(rf"(?<!\b{word} )" for word in words.ours)
-    near = rf"(?: {_WORD}){{0,8}}? "
-    return re.compile(rf"{removals}{near}{ours}{musts}|{ours}{musts}{near}{removals}")
-
-
 class _Language:
     """The patterns of one language."""
 
     __slots__ = (
-        "_agents", "_aims", "_alternatives", "_clicks", "_conditions", "_demands", "_fallback", "_favours", "_first",
-        "_goes_on", "_impossible", "_later", "_likeness", "_means", "_needless", "_optional", "_other_way", "_paid",
-        "_props", "_requests", "_services", "_takes", "_then", "_until", "_without", "usual",
+        "_aims", "_alternatives", "_demands", "_fallback", "_first", "_impossible", "_later", "_likeness",
+        "_means", "_needless", "_optional", "_other_way", "_paid", "_props", "_requests", "_services", "_takes",
+        "_without", "usual",
     )  # fmt: skip
 
     def __init__(self, words: ObstacleWords, samples: ObstacleSamples) -> None:
@@ -268,16 +234,6 @@ class _Language:
         self._optional = re.compile(any_of(words.optional))
         self._aims = re.compile(any_of(words.aims))
         self._services = re.compile(any_of(words.services))
-        self._conditions = conditions_of(words)
-        self._clicks = re.compile(any_of(words.clicks))
-        self._agents = re.compile(any_of(words.agents))
-        self._goes_on = re.compile(any_of(words.continuing))
-        self._until = re.compile(any_of(words.until))
-        self._favours = re.compile(any_of(words.favours))
-        self._then = re.compile(
-            rf"{any_of(words.then)}(?: {_WORD}){{0,4}}? {any_of((*words.means, *words.reaching))}"
-            rf"|{any_of((*words.means, *words.reaching))}(?: {_WORD}){{0,2}}? {any_of(words.then)}"
-        )
         self._takes = _Spans(words)
 
     def told(self, sentence: str, nearness: Nearness, patience: int) -> Obstacle | None:
@@ -291,7 +247,7 @@ class _Language:
         found = self._done_first(sentence, nearness, needed=needed) or self._another_way(sentence, needed=needed)
         if not found and asked:
             found = self._cost(sentence) or self._needed(sentence) or self._refusal(sentence)
-            found = found or self._delay(sentence, patience) or self._condition(sentence)
+            found = found or self._delay(sentence, patience)
         return found
 
     def may_be_like_one(self, text: str) -> bool:
@@ -305,10 +261,13 @@ class _Language:
             return None
         if nearness in (Nearness.NEAR, Nearness.NEXT) and self._aims.search(sentence):
             least += AIMED
-        if self._optional.search(sentence) or self._favours.search(sentence):
+        if self._optional.search(sentence):
             return None
-        clauses = _CLAUSES.split(self._takes.shortened(patience, sentence))
-        sentence = ", ".join(clause for clause in clauses if not self._needless.search(clause))
+        sentence = ", ".join(
+            clause
+            for clause in _CLAUSES.split(sentence)
+            if not self._needless.search(clause) and not self._takes.all_within(patience, clause)
+        )
         if self._likeness.of(sentence, unknown) > least:
             return Obstacle(Bar.CONDITION, sentence.strip()[: 3 * ASIDE])
         if nearness in (Nearness.NEAR, Nearness.NEXT):
@@ -334,8 +293,6 @@ class _Language:
 
     def _another_way(self, sentence: str, *, needed: bool) -> Obstacle | None:
         """Return the other way than the link; not a telephone number."""
-        if then := self._then.search(sentence):
-            return _obstacle(Bar.ANOTHER_WAY, then)
         if not needed and self._alternatives.search(sentence):
             return None
         for clause in _CLAUSES.split(sentence):
@@ -372,25 +329,11 @@ class _Language:
         excused = self._fallback.search(sentence) or self._services.search(sentence)
         return _obstacle(Bar.IMPOSSIBLE, found) if found and not excused else None
 
-    def _condition(self, sentence: str) -> Obstacle | None:
-        """Return what a request to unsubscribe is subject to: "must be justified". A click is nothing."""
-        if self._optional.search(sentence) or self._aims.search(sentence):
-            return None
-        for clause in _CLAUSES.split(sentence):
-            found = self._conditions.search(clause)
-            if not found or self._is_void(clause, found):
-                continue
-            if not self._clicks.search(clause) or self._agents.search(clause, found.start()):
-                return _obstacle(Bar.FIRST, found)
-        return None
-
     def _delay(self, sentence: str, patience: int) -> Obstacle | None:
         found = self._later.search(sentence)
         if found and self._without.search(sentence, 0, found.start()):
             found = None
         found = found or self._takes.longer_than(patience, sentence)
-        if not found and self._goes_on.search(sentence) and not self._takes.names_one(sentence):
-            found = self._until.search(sentence)
         return _obstacle(Bar.DELAY, found) if found else None
 
 
@@ -419,13 +362,15 @@ class _Spans:
                 return found
         return None
 
-    def shortened(self, patience: int, sentence: str) -> str:
-        """Return a sentence without the times of at most so many days that something takes."""
-        return self._counted.sub(lambda found: " " if self._days(found) <= patience else found[0], sentence)
-
-    def names_one(self, sentence: str) -> bool:
-        """Return whether a sentence names any time."""
-        return self._counted.search(sentence) is not None
+    def all_within(self, patience: int, clause: str) -> bool:
+        """Return whether a clause names times that something takes, none of more than so many days; hours of the clock
+        ("between 14 and 16 hours") are none."""
+        taken = [
+            self._days(found)
+            for found in self._counted.finditer(clause)
+            if (found["takes"] or found["lasts"]) and not (found["hours"] and found["upto"])
+        ]
+        return bool(taken) and max(taken) <= patience
 
     def _days(self, found: re.Match[str]) -> float:
         lengths = {"hours": 1 / 24, "days": 1, "weeks": 7, "months": 30}

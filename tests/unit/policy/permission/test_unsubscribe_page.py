@@ -75,6 +75,7 @@ def test_one_press_or_none_is_enough(html: str) -> None:
         (form("Wir berechnen 5 EUR.<button>Abmelden</button>", "Abmelden"), PageFault.FEE),
         (form("Dies ist kostenpflichtig.<button>Abmelden</button>", "Abmelden"), PageFault.OBSTACLE),
         ("<p>Para darse de baja, escriba por carta a nuestra sede.</p>", PageFault.OBSTACLE),
+        ("<p>Wer sich abmelden will, braucht zuvor den Segen unseres Beirats.</p>", PageFault.OBSTACLE),
         (form("<input name=email><button>Weiter</button>", "Abmelden"), PageFault.SECOND_STEP),
         (form("Step 1 of 3 <button>Unsubscribe</button>"), PageFault.SECOND_STEP),
         (form("We will send you an e-mail to confirm.<button>Unsubscribe</button>"), PageFault.SECOND_STEP),
