@@ -32,7 +32,7 @@ _CLEARER = (
 )
 _OF_WHAT = ("too_large", "system_failure")  # a limit or a disk may be that of a mailbox
 _CLEAR = ("words-unknown", "words-gone", "words-closed", "words-full")
-_VAGUE = ("words-unavailable", "words-maybe", "words-temporarily")
+_VAGUE = ("words-unavailable", "words-maybe", "words-unsure", "words-temporarily")
 _DOUBTFUL = {"words-closed": ("5.7.",), "words-unavailable": ("5.7.", "5.2.")}  # so for us, or for now
 _UNKNOWN = Classification("unknown", Fault.SITE, Action.RETRY, "no-rule")
 
@@ -51,7 +51,7 @@ class Classifier:
             return Classification("delivered", Fault.SITE, Action.DELIVERED, "positive-reply")
         first = next(self._matches(reply, stage, host), None)
         found = _UNKNOWN if first is None else self._judged(first, reply, stage)
-        nameless = found.category == "policy_refusal" and found.rule != "words-sender" and reply.status[-2] == "."
+        nameless = found.category == "policy_refusal" and found.rule != "words-sender" and reply.status[-2:-1] == "."
         if nameless and stage in _OF_THE_MESSAGE:  # refused when it had been read
             found = replace(found, category="spam_content", fault=Fault.CONTENT)
         if found.category == "inactive_mailbox" and found.action is Action.SUPPRESS and reply.status == "5.1.1":
@@ -73,7 +73,7 @@ class Classifier:
         text = flattened(reply.text[:MAX_TEXT])
         words = read_words(text)
         passes = stage.is_connection or reply.kind is not ReplyKind.PERMANENT
-        if words is not None and not (by_code or first.certain) and _gives_way(first, words):
+        if words is not None and not (by_code or first.certain) and _gives_way(first, words, stage):
             return replace(words, action=first.action, hard=False) if passes else _believed(words, reply)
         if passes:
             known = by_code and first.fault is not Fault.NETWORK and words is not None and words.rule not in _VAGUE
@@ -94,8 +94,7 @@ class Classifier:
             stage = min(rule.stages, key=list(Stage).index, default=Stage.RECIPIENT)
             host = f"mx{rule.mx[0]}" if rule.mx else None
             for sample in rule.samples:
-                fired = self.classify(sample, stage, host).rule
-                if fired != rule.id:
+                if (fired := self.classify(sample, stage, host).rule) != rule.id:
                     found.append(f"bounce rule {rule.id}: its sample {str(sample)[:80]!r} leads to rule {fired}")
         return found
 
@@ -122,14 +121,12 @@ def _action(rule: BounceRule, reply: Reply, stage: Stage) -> Action:
 def _by_words(first: Classification, words: Classification | None, text: str, reply: Reply) -> Classification:
     """Return the reading of the words where only a code was known. A code about the address (x.1.z) is believed unless
     they are milder; x.7.z makes it doubtful that a mailbox is closed: it may be so for us."""
-    address = first.hard and first.fault is Fault.RECIPIENT and reply.status[2] == "1"
+    address = first.hard and first.fault is Fault.RECIPIENT and reply.status[2:3] == "1"
     if words is None or (address and (words.hard or words.action is Action.SUPPRESS or words.rule == "words-maybe")):
         return first
-    if first.category == "mailbox_full" and any(word.tag == "full" for word in words_of(text)):
-        return first
-    if first.fault is Fault.SENDER and words.fault is Fault.SENDER and first.category != "policy_refusal":
-        return first
-    return _believed(words, reply)
+    full = first.category == "mailbox_full" and any(word.tag == "full" for word in words_of(text))
+    narrower = first.fault is Fault.SENDER and words.fault is Fault.SENDER and first.category != "policy_refusal"
+    return first if full or narrower else _believed(words, reply)
 
 
 def _believed(words: Classification, reply: Reply) -> Classification:
@@ -138,10 +135,10 @@ def _believed(words: Classification, reply: Reply) -> Classification:
     return replace(words, action=Action.FAIL, hard=False) if doubtful else words
 
 
-def _gives_way(first: Classification, words: Classification) -> bool:
+def _gives_way(first: Classification, words: Classification, stage: Stage) -> bool:
     """Return whether the phrase names no reason, while ``words`` clearly name one."""
     little = first.category in _SAYS_LITTLE or (first.category, words.category) in _CLEARER
-    ours = words.rule in ("words-sender", "words-policy") and first.fault is Fault.SENDER
+    ours = words.rule.endswith(("sender", "policy")) and first.fault is Fault.SENDER and stage not in _OF_THE_MESSAGE
     return little and (words.rule in _CLEAR if words.fault is Fault.RECIPIENT else not ours)
 
 
@@ -158,11 +155,11 @@ def _milder(first: Classification, words: Classification | None, text: str, stat
         return words
     if first.action is not Action.SUPPRESS and not first.hard:
         return first
-    if any(maybe.tag == "maybe" and 0 <= word.start - maybe.end <= 1 for maybe, word in pairwise(found)):
-        return replace(first, action=Action.FAIL, hard=False)  # "either unknown or ..."
     if "full" in tags:
         return Classification("mailbox_full", Fault.RECIPIENT, Action.FAIL, "words-full", tags["full"])
-    if "temporarily" in tags or (status in ("5.7.0", "5.7.1") and first.category == "inactive_mailbox"):
+    maybe = any(one.tag == "maybe" and 0 <= word.start - one.end <= 1 for one, word in pairwise(found))
+    refused = status in ("5.7.0", "5.7.1") and first.category == "inactive_mailbox"  # to us
+    if maybe or refused or "temporarily" in tags or (words is not None and words.rule == "words-unsure"):
         return replace(first, action=Action.FAIL, hard=False)
     return first
 

@@ -180,6 +180,9 @@ def _of_state(
         return _meaning("inactive_mailbox", "temporarily", matched)
     if any(word.tag == "maybe" and first.start - word.end <= NEAR >= word.start - last.end for word in found):
         return _meaning(category, "maybe", matched)
+    clauses = (text[min(one.end, last.end) : max(one.start, first.start)] for one in found if one.tag == "originator")
+    if any(not re.search(r"[,;!?]|\.(?!\w)", clause) for clause in clauses):
+        return _meaning(category, "unsure", matched)  # "unknown user in the forwarded sender"
     if "domain" in of:
         return _meaning("bad_domain", "domain", matched, hard=True)
     sure = state != "unavailable" and not (state == "closed" and any(word.tag == "policy" for word in found))

@@ -141,6 +141,28 @@ def test_a_rule_may_give_up_on_a_4xx() -> None:
     assert classifier.classify(Reply(450, "4.7.1", "You are blocked")).action is Action.RETRY
 
 
+@pytest.mark.parametrize(
+    ("text", "stage", "category", "fault"),
+    [
+        ("550 5.7.1 rejected for policy reasons", Stage.RECIPIENT, "policy_refusal", Fault.SENDER),
+        ("550 5.7.1 rejected for policy reasons", Stage.FINAL_DOT, "spam_content", Fault.CONTENT),
+        ("550 5.7.1 no", Stage.FINAL_DOT, "spam_content", Fault.CONTENT),
+        ("550 5.7.1 your server is not welcome", Stage.FINAL_DOT, "policy_refusal", Fault.SENDER),
+        ("550 5.7.26 no", Stage.FINAL_DOT, "auth_failure", Fault.SENDER),
+        ("421 4.7.0 Too many SMTP sessions, try again", Stage.CONNECT, "rate_limited", Fault.SENDER),
+        (
+            "550 No such user. If you think this is wrong, look whether your IP is blacklisted",
+            Stage.RECIPIENT,
+            "bad_mailbox",
+            Fault.RECIPIENT,
+        ),
+    ],
+)
+def test_the_stage_and_the_subject_decide(text: str, stage: Stage, category: str, fault: Fault) -> None:
+    found = CLASSIFIER.classify(Reply.read(text), stage)
+    assert (found.category, found.fault) == (category, fault)
+
+
 def test_without_any_rule_everything_is_tried_again() -> None:
     assert Classifier(RuleBook((), {})).classify(Reply(550, "5.1.1", "User unknown")).action is Action.RETRY
 

@@ -118,6 +118,16 @@ def test_the_milder_reading_counts(milder: str) -> None:
         "550 account disabled for sending",
         "550 client user unknown",
         "550 uw account bestaat niet",
+        "550 Return address does not exist",
+        "550 user news not found at shop.example (sender verification)",
+        "550 no such user at the domain in your From",
+        "550 SRS: unknown user in forwarded sender",
+        "550 unknown user for this IP",
+        "550 the author's mailbox does not exist",
+        "550 account not found for authentication",
+        "550 unknown member: please subscribe before posting",
+        "550 das Konto, mit dem Sie senden, existiert nicht",
+        "550 le compte avec lequel vous envoyez n'existe pas",
     ],
 )
 def test_words_of_a_mailbox_that_are_not_about_the_recipient(text: str) -> None:
