@@ -37,6 +37,7 @@ BESIDE = 4  # pieces of its paragraph behind the link
 TELLING = 4  # words of a sentence that counts as one of these
 MAX_SPOTS = 100  # places of a text that are looked at for obstacles
 BEFORE_SPOT, BEHIND_SPOT = 200, 700  # characters about one of them
+POINTING = 2  # words of a clause that only points at its sentence: "see here"
 ELLIPTIC = 3  # words of a question that goes on with the sentence before it: "Not you?"
 
 _URI = re.compile(r"<([^<>]{1,2000})>")
@@ -285,6 +286,8 @@ class UnsubscribeLinks:
         """Return whether the clause that a link stands in is about something else than its sentence: "or read more
         here"."""
         clause = clause_of(link, words)
+        if len(clause.split()) <= POINTING:
+            return False
         return self._grammar.is_for_looking(clause) and not self._grammar.says(clause)
 
     def _is_of_others(self, link: Link, words: str) -> bool:
