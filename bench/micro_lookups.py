@@ -1,10 +1,10 @@
 """Whether the lookup of a recipient gets slower with many known recipients: ``store.recipients.find`` on two databases.
 
-    python -m bench.micro_lookups [--consents 10000000] [--suppressions 1000000]
+    python -m bench.micro_lookups [--consents 10000000] [--suppressions 1000000] [--memory 2048]
 
-Both have the same schema on one server with the shipped settings. The small one has 10,000 addresses, the large one as
-many as the options say; each address with a consent also has a row of activity. Each query is for an address that has
-both; every tenth is suppressed. In the large database no address is queried twice.
+Both have the same schema on one server with the shipped settings, but for its memory. The small one has 10,000
+addresses, the large one as many as the options say; each address with a consent also has a row of activity. Each query
+is for an address that has both; every tenth is suppressed. In the large database no address is queried twice.
 
 * *alone*: one caller, median wait.
 * *16 callers*: concurrent queries are batched, as in the service; time per query.
@@ -173,11 +173,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--consents", type=int, default=10_000_000)
     parser.add_argument("--suppressions", type=int, default=1_000_000)
+    parser.add_argument("--memory", type=int, default=2048, help="database.memory in MiB (2048)")
     parser.add_argument("--programs", type=Path, help="directory of PostgreSQL's programs")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="imprimatur-bench-") as folder:
         Path(folder).chmod(0o755)
-        server = EmbeddedPostgres(Path(folder) / "postgres", programs=options.programs)
+        server = EmbeddedPostgres(Path(folder) / "postgres", programs=options.programs, memory=options.memory * 2**20)
         dsn = server.start()
         try:
             postmaster = int((Path(folder) / "postgres" / "postmaster.pid").read_text().split()[0])
