@@ -60,7 +60,7 @@ _MANY = {
         from generate_series(1, $1::bigint) n""",
     "suppression": """
         insert into suppression (address_key, account_id, address, reason, rule, evidence)
-        select decode(md5((-n)::text), 'hex'), 1, 'someone@example.net', 'hard bounce', 'r', ''
+        select decode(md5((-n)::text), 'hex'), 1, 'someone@example.net', 'hard_bounce', 'r', ''
         from generate_series(1, $1::bigint) n""",
 }
 
@@ -112,7 +112,7 @@ async def _known(connection: asyncpg.Connection, table: str, keys: Sequence[byte
         records = [(key, 1, GIVEN, [GIVEN] * 3) for key in keys]
     else:
         columns = ["address_key", "account_id", "address", "reason", "rule", "evidence"]
-        records = [(key, 1, "someone@example.net", "hard bounce", "r", "") for key in keys[::10]]
+        records = [(key, 1, "someone@example.net", "hard_bounce", "r", "") for key in keys[::10]]
     await connection.copy_records_to_table(table, columns=columns, records=records)
 
 
