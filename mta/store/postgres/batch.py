@@ -24,6 +24,8 @@ log = get_logger()
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+LATELY = 8  # flushes
+
 Waiting = tuple[Item, int, float, asyncio.Future[Result]]  # its weight, the loop time at which it came
 Flush = Callable[[list[Item], float], Awaitable[Sequence[Result | Exception]]]
 
@@ -36,6 +38,8 @@ class Batch(Generic[Item, Result]):
     ``abandoned(item, result)`` is told of a success whose waiter was cancelled while the flush was on its way; an
     item whose waiter was cancelled before is dropped, unless ``keeps`` says that it must be flushed all the same.
     ``apart``: seconds between the beginnings of two flushes, at least, unless as many ``items`` wait as one takes.
+    ``closed_loop``: callers come again only once they are answered, so that nobody else need be waited for when as many
+    are there as lately came together: one caller alone never waits, many wait for each other.
     """
 
     def __init__(
@@ -48,14 +52,16 @@ class Batch(Generic[Item, Result]):
         abandoned: Callable[[Item, Result], None] = lambda _item, _result: None,
         keeps: bool = False,
         apart: float = 0.0,
+        closed_loop: bool = False,
     ) -> None:
-        self._flush, self._apart = flush, apart
+        self._flush, self._apart, self._closed_loop = flush, apart, closed_loop
         self._max_items, self._max_weight, self._weigh = items, weight, weigh
         self._abandoned, self._keeps = abandoned, keeps
         self._queue: deque[Waiting[Item, Result]] = deque()
         self._flying = 0
         self._running: asyncio.Task[None] | None = None
         self._full = asyncio.Event()
+        self._sizes: deque[int] = deque((1,), LATELY)  # of the last flushes
 
     @property
     def pending(self) -> int:
@@ -67,11 +73,16 @@ class Batch(Generic[Item, Result]):
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Result] = loop.create_future()
         self._queue.append((item, self._weigh(item), loop.time(), answer))
-        if len(self._queue) >= self._max_items:
+        if len(self._queue) >= self._enough:
             self._full.set()
         if self._running is None:
             self._running = loop.create_task(self._run())
         return await answer
+
+    @property
+    def _enough(self) -> int:
+        """Items that need not wait for more."""
+        return max(self._sizes) if self._closed_loop else self._max_items
 
     async def drain(self) -> None:
         """Wait until nothing is pending."""
@@ -83,6 +94,7 @@ class Batch(Generic[Item, Result]):
         try:
             while taken := self._take():
                 self._flying, began = len(taken), clock()
+                self._sizes.append(len(taken))
                 try:
                     results = await self._flush([item for item, *_ in taken], taken[0][2])
                     assert len(results) == len(taken)
@@ -106,7 +118,7 @@ class Batch(Generic[Item, Result]):
         self._full.clear()
         try:
             async with asyncio.timeout_at(until):
-                if len(self._queue) < self._max_items:
+                if len(self._queue) < self._enough:
                     await self._full.wait()
         except TimeoutError:
             pass

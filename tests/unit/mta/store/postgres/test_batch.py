@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from mta.store.postgres.batch import Batch
+from mta.store.postgres.batch import LATELY, Batch
 
 
 class Sink:
@@ -133,6 +133,36 @@ async def test_flushes_are_apart_unless_enough_waits(sink: Sink) -> None:
     assert sink.batches == [[1], [2, 3, 4]]
     assert batch._running
     batch._running.cancel()
+
+
+async def test_one_caller_alone_never_waits(sink: Sink) -> None:
+    sink.go.set()
+    batch: Batch[int, int] = Batch(sink.flush, items=9, apart=3600, closed_loop=True)
+    for item in (1, 2, 3):
+        assert await batch.do(item) == 10 * item
+    assert sink.batches == [[1], [2], [3]]
+    assert batch._running
+    batch._running.cancel()
+
+
+async def test_callers_who_came_together_are_waited_for_until_they_stay_away(sink: Sink) -> None:
+    batch: Batch[int, int] = Batch(sink.flush, items=9, apart=0.05, closed_loop=True)
+    first = await ask(batch, 1)
+    await sink.started.wait()
+    together = await ask(batch, 2, 3, 4)
+    sink.go.set()
+    await asyncio.gather(*first, *together)
+    assert sink.batches == [[1], [2, 3, 4]]
+    two = await ask(batch, 5, 6)
+    await asyncio.sleep(0)
+    assert batch.pending == 2
+    assert await batch.do(7) == 70  # all three are here again
+    assert await asyncio.gather(*two) == [50, 60]
+    assert await batch.do(8) == 80  # after a while: the others have not come
+    assert sink.batches[2:] == [[5, 6, 7], [8]]
+    for item in range(9, 9 + LATELY):
+        await batch.do(item)
+    assert batch._enough == 1
 
 
 async def test_who_waits_for_the_next_flush_is_told_when_the_batch_ends(sink: Sink) -> None:
