@@ -18,7 +18,7 @@ from itertools import pairwise
 
 from bounce.grammar import OTHERS_FAULT, flattened, read_full_mailbox, read_words, words_of
 from bounce.reply_index import MAX_TEXT, ReplyIndex
-from bounce.rules import BounceRule, RuleBook
+from bounce.rules import BounceRule, RuleBook, load_rules
 from mta.mail.delivery import Action, Classification, Fault, Stage
 from mta.mail.reply import Reply, ReplyKind
 
@@ -43,6 +43,8 @@ class Classifier:
     def __init__(self, book: RuleBook) -> None:
         self._rules = book.rules
         self._only_codes = frozenset(rule.id for rule in book.rules if _knows_only_codes(rule))
+        shipped = load_rules().rules  # an operator means what they say
+        self._phrases = frozenset(rule.id for rule in shipped if not (rule.certain or _knows_only_codes(rule)))
         self._index = ReplyIndex(book.rules)
 
     def classify(self, reply: Reply, stage: Stage = Stage.RECIPIENT, host: str | None = None) -> Classification:
@@ -73,16 +75,15 @@ class Classifier:
         text = flattened(reply.text[:MAX_TEXT])
         words = read_words(text)
         passes = stage.is_connection or reply.kind is not ReplyKind.PERMANENT
-        if words is not None and not (by_code or first.certain) and _gives_way(first, words, stage):
+        if words is not None and first.rule in self._phrases and _gives_way(first, words, stage):
             return replace(words, action=first.action, hard=False) if passes else _believed(words, reply)
         if passes:
             known = by_code and first.fault is not Fault.NETWORK and words is not None and words.rule not in _VAGUE
             found = words if known and words else first if by_code else _milder(first, words, text, reply.status)
             return replace(found, action=first.action, hard=False)
-        if first.category in _OF_WHAT or (reply.status == "5.2.2" and first.category == "rate_limited"):
-            full = read_full_mailbox(text, named_first=first.category == "too_large")
-            if full or not by_code:
-                return full or first
+        of_what = first.category in _OF_WHAT or (reply.status == "5.2.2" and first.category == "rate_limited")
+        if of_what and (full := read_full_mailbox(text, named_first=first.category == "too_large")):
+            return full
         if not by_code and (first.fault is not Fault.RECIPIENT or first.certain):
             return first
         return _milder(_by_words(first, words, text, reply) if by_code else first, words, text, reply.status)

@@ -142,7 +142,7 @@ def read_words(text: str) -> Classification | None:
         return _meaning("bad_domain", "domain", tags["no_mail"], hard=True)
     for state, category, hard in _ABOUT_MAILBOX:
         if pair := _pair(found, state):
-            return _of_state(state, category, hard, text, pair, found)
+            return _of_state(state, category, hard, text, found, *pair)
     if "refuses" in tags:
         return _meaning("recipient_refuses", "refuses", tags["refuses"])
     if "policy" in tags:  # of whom it does not say
@@ -168,10 +168,9 @@ def read_full_mailbox(text: str, *, named_first: bool) -> Classification | None:
 
 
 def _of_state(
-    state: str, category: str, hard: bool, text: str, pair: tuple[Word, Word], found: tuple[Word, ...]
+    state: str, category: str, hard: bool, text: str, found: tuple[Word, ...], first: Word, last: Word
 ) -> Classification:
-    """Return what the state in ``pair`` means: of whom it is said, and whether it may pass or is certain at all."""
-    first, last = pair
+    """Return what the state means: of whom it is said, and whether it may pass or is certain at all."""
     matched, of = text[first.start : last.end], {first.tag, last.tag}
     sender = (word for word in found if word.tag == "originator" and first.start - BEFORE <= word.end <= last.end)
     if of & {"ip", "originator"} or any(sender):  # "sender address unknown", "domain of the sender ..."

@@ -163,6 +163,14 @@ def test_the_stage_and_the_subject_decide(text: str, stage: Stage, category: str
     assert (found.category, found.fault) == (category, fault)
 
 
+def test_a_rule_of_the_operators_is_believed_whatever_the_words_say() -> None:
+    text = '[[rules]]\nid = "mine"\ncategory = "refused"\npatterns = ["user unknown"]\nsamples = ["550 user unknown"]\n'
+    shipped = load_rules()
+    own = read_rules(text, "own.toml", shipped)
+    found = Classifier(RuleBook(own.rules + shipped.rules, own.categories)).classify(Reply.read("550 user unknown"))
+    assert (found.rule, found.action) == ("mine", Action.FAIL)
+
+
 def test_without_any_rule_everything_is_tried_again() -> None:
     assert Classifier(RuleBook((), {})).classify(Reply(550, "5.1.1", "User unknown")).action is Action.RETRY
 
