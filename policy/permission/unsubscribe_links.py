@@ -54,7 +54,7 @@ _CLAUSES = re.compile(r"[,;:?]|\b(?:of|en|oder|und|ou|et|o|u|y|or|and)\b")  # ma
 _LED_BY = re.compile(r"([^\W\d_]+)\s*:\s*\Z")  # "no need to solve one to leave: https://..."
 _FULL_STOP = re.compile(r"[.!](?=\s)")
 _ENDS_CLAUSE = re.compile(r"[.!;](?=\s|\Z)|[|•·]|\n")
-_HREF = re.compile(r"\||\b(?:https?://|mailto:|www\.)")
+_NEXT_LINK = re.compile(r"\||\b(?:https?://|mailto:|www\.)")
 _OF_SENDER = re.compile(r"\d{4}|@|\d[ -]\d\d")  # a line of the legal notice
 _ENDS_BEHIND = re.compile(r"[.!](?=\s|\Z)|[|•·]|\n")  # a dash goes on with it
 
@@ -203,7 +203,7 @@ class UnsubscribeLinks:
     def _told_behind(self, link: Link, said: str) -> Obstacle | None:
         """Return the obstacle that a link's paragraph tells of behind it, where little is said that is harmless."""
         nearness = Nearness.REST
-        behind = _HREF.split(link.around[1][:BEHIND_SPOT])[0]
+        behind = _NEXT_LINK.split(link.around[1][:BEHIND_SPOT])[0]
         for piece in islice(_ENDS_CLAUSE.split(behind), BESIDE):
             sentence = plain(piece)
             if nearness is Nearness.REST or not (_OF_SENDER.search(sentence) or self._grammar.ends_another(sentence)):

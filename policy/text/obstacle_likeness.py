@@ -58,7 +58,8 @@ class ObstacleLikeness:
         return sum(weights.get(sign, 0.0 if " " in sign else unknown) for sign in set(self._signs(sentence)))
 
     def most(self, text: str) -> float:
-        """Return the likeness of the words in a row of ``text`` that have the most: at least that of any sentence."""
+        """Return the likeness of the words in a row of ``text`` that have the most, to tell whether its sentences are
+        worth a closer look. That of a sentence can be more: there each sign counts once, and none of its neighbours."""
         most = now = 0.0
         for weight in map(self._weights.get, self._signs(text), repeat(0.0)):
             now += weight
