@@ -16,15 +16,13 @@ the wrong length: the look-up fails.
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
-import dns.asyncquery
 import dns.exception
 import dns.flags
-import dns.message
-import dns.name
 import dns.rcode
 import dns.rdatatype
 import dns.resolver
@@ -37,20 +35,21 @@ from dns.rdtypes.IN.A import A
 from dns.rdtypes.IN.AAAA import AAAA
 
 from config.schema import DnsSettings
+from mta.delivery import dns_wire
+from mta.delivery.dns_wire import Answer, Question, WireName
 from mta.delivery.route import MxHost
 from mta.delivery.shortage import Shortage, shortage
 from mta.delivery.tls.dane import Tlsa
 
 CONCURRENT = 200  # questions under way at once, each with its own socket
-EDNS_SIZE = 1232  # octets, the size that is never fragmented (DNS Flag Day 2020)
 MAX_ALIASES = 8  # followed by us; what a server follows comes in one answer
 WITHOUT_EDNS = 3600.0  # seconds for which a server is asked without EDNS
 
 _NO_EDNS = frozenset({"FORMERR", "NOTIMP", "BADVERS"})  # what servers say that do not know it (RFC 6891 7)
 _KNOWN = dns.flags.AA | dns.flags.RA
+_MOST = 65_535  # octets of a datagram
 
 Server = tuple[str, int]  # address, port
-Question = tuple[dns.name.Name, dns.rdatatype.RdataType]
 
 
 class DnsError(Exception):
@@ -96,7 +95,7 @@ class Unknown:
 class _Alias:
     """The name is another one's alias, and nothing was said about that."""
 
-    target: dns.name.Name
+    target: WireName
     secure: bool
 
 
@@ -125,7 +124,7 @@ class NameServers:
         Raises NotAsked only.
         """
         try:
-            question = dns.name.from_text(name), dns.rdatatype.from_text(kind)
+            question = Question.of(name, kind)
         except dns.exception.DNSException:
             return Missing(self._settings.max_ttl)  # not a name at all
         async with self._slots:
@@ -137,16 +136,15 @@ class NameServers:
 
     async def _follow(self, question: Question) -> DnsAnswer:
         """Ask, and follow aliases that the servers have not followed."""
-        name, kind = question
         secure = True
         for _ in range(MAX_ALIASES):
-            found = await self._ask_all((name, kind))
+            found = await self._ask_all(question)
             if isinstance(found, Unknown):
                 return found
             secure = secure and found.secure
             if not isinstance(found, _Alias):
                 return replace(found, secure=secure)
-            name = found.target
+            question = question._replace(name=found.target)
         return Unknown(f"more than {MAX_ALIASES} aliases")
 
     async def _ask_all(self, question: Question) -> DnsAnswer | _Alias:
@@ -180,17 +178,15 @@ class NameServers:
         return found
 
     async def _exchange(self, server: Server, question: Question, *, edns: bool) -> DnsAnswer | _Alias:
-        """Return what one server says, over UDP or, if it does not fit, TCP. Invalid answers are ignored."""
-        address, port = server
-        query = dns.message.make_query(*question, use_edns=0 if edns else None, payload=EDNS_SIZE if edns else None)
-        if self._validating:
-            query.flags |= dns.flags.AD  # RFC 6840 5.7: say whether it is secure
+        """Return what one server says, over UDP or, if it does not fit, TCP. What is no answer is ignored."""
+        query = question.query(edns=edns, secure=self._validating)
         try:
-            response, _ = await dns.asyncquery.udp_with_fallback(
-                query, address, self._settings.timeout / 3, port, ignore_unexpected=True, ignore_errors=True
-            )
-            return self._read(response)
-        except dns.exception.Timeout:
+            async with asyncio.timeout(self._settings.timeout / 3):
+                answer = await _by_udp(server, query, question)
+                if answer.is_truncated:
+                    answer = await _by_tcp(server, query, question)
+            return self._judge(answer)
+        except TimeoutError:
             return Unknown("no answer", silent=True)
         except (OSError, EOFError) as error:
             if resource := shortage(error):
@@ -199,27 +195,51 @@ class NameServers:
         except dns.exception.DNSException as error:
             return Unknown(f"invalid answer ({type(error).__name__})")
 
-    def _read(self, response: dns.message.Message) -> DnsAnswer | _Alias:
-        code = response.rcode()
-        if code not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN) or not isinstance(response, dns.message.QueryMessage):
-            return Unknown(dns.rcode.to_text(code))
-        chain = response.resolve_chaining()
-        ttl = min(max(chain.minimum_ttl, self._settings.min_ttl), self._settings.max_ttl)
-        secure = self._validating and bool(response.flags & dns.flags.AD)
-        owner = _text(chain.canonical_name)
-        if chain.answer:
-            data = tuple(value for each in chain.answer if (value := _value(each)) is not None)
-            return Records(data, ttl, secure, owner)
-        kinds = {each.rdtype for each in response.authority}
-        if dns.rdatatype.SOA not in kinds:
+    def _judge(self, answer: Answer) -> DnsAnswer | _Alias:
+        if answer.code not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+            return Unknown(dns.rcode.to_text(dns.rcode.Rcode.make(answer.code)))
+        ttl = min(max(answer.ttl, self._settings.min_ttl), self._settings.max_ttl)
+        secure = self._validating and bool(answer.flags & dns.flags.AD)
+        if answer.data:
+            data = dict.fromkeys(value for each in answer.data if (value := _value(each)) is not None)
+            return Records(tuple(data), ttl, secure, dns_wire.text(answer.owner))
+        missing = answer.code == dns.rcode.NXDOMAIN
+        if dns.rdatatype.SOA not in answer.authority:
             ttl = self._settings.min_ttl  # RFC 2308 5: nothing says for how long
-            if code == dns.rcode.NOERROR and chain.cnames:
-                return _Alias(chain.canonical_name, secure)
-            if code == dns.rcode.NOERROR and dns.rdatatype.NS in kinds:
+            if answer.aliases and not missing:
+                return _Alias(answer.owner, secure)
+            if dns.rdatatype.NS in answer.authority and not missing:
                 return Unknown("lame: it refers to other servers")
-            if not response.flags & _KNOWN:
+            if not answer.flags & _KNOWN:
                 return Unknown("lame: neither an authority nor a resolver")
-        return Missing(ttl, secure) if code == dns.rcode.NXDOMAIN else Records((), ttl, secure, owner)
+        return Missing(ttl, secure) if missing else Records((), ttl, secure, dns_wire.text(answer.owner))
+
+
+async def _by_udp(server: Server, query: bytes, question: Question) -> Answer:
+    """Ask from a port of its own, to which the kernel lets nobody but the server answer. Raises OSError,
+    DNSException."""
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_INET6 if ":" in server[0] else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        sock.connect(server)
+        sock.send(query)
+        while True:
+            if answer := dns_wire.read(await loop.sock_recv(sock, _MOST), query, question):
+                return answer
+
+
+async def _by_tcp(server: Server, query: bytes, question: Question) -> Answer:
+    """Raises OSError, EOFError, DNSException."""
+    reader, writer = await asyncio.open_connection(*server)
+    try:
+        writer.write(len(query).to_bytes(2, "big") + query)
+        size = int.from_bytes(await reader.readexactly(2), "big")
+        answer = dns_wire.read(await reader.readexactly(size), query, question)
+    finally:
+        writer.close()
+    if answer is None:
+        raise dns.exception.FormError
+    return answer
 
 
 def _value(record: Rdata) -> MxHost | Tlsa | str | None:
@@ -227,19 +247,15 @@ def _value(record: Rdata) -> MxHost | Tlsa | str | None:
         case A() | AAAA():
             return str(record.address)
         case MX():
-            return MxHost(record.preference, _text(record.exchange))
+            return MxHost(record.preference, dns_wire.shown(record.exchange))
         case PTR():
-            return _text(record.target)
+            return dns_wire.shown(record.target)
         case TLSA():
             return Tlsa(record.usage, record.selector, record.mtype, record.cert)
         case TXT():
             return b"".join(record.strings).decode("utf-8", "replace")
         case _:
             return None
-
-
-def _text(name: dns.name.Name) -> str:
-    return name.to_text(omit_final_dot=True).lower() if name != dns.name.root else ""
 
 
 def _server(text: str) -> Server:

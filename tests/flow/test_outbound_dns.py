@@ -410,11 +410,11 @@ async def test_the_servers_of_the_system(monkeypatch: pytest.MonkeyPatch) -> Non
     """Those of resolv.conf, and without one this machine (resolv.conf(5))."""
     asked: list[tuple[str, int]] = []
 
-    async def refuse(query: object, where: str, timeout: float, port: int, **_: object) -> None:
-        asked.append((where, port))
+    async def refuse(server: tuple[str, int], *_: object) -> None:
+        asked.append(server)
         raise OSError("not in a test")
 
-    monkeypatch.setattr("dns.asyncquery.udp_with_fallback", refuse)
+    monkeypatch.setattr("mta.delivery.name_servers._by_udp", refuse)
     monkeypatch.setattr("dns.resolver.Resolver", lambda: SimpleNamespace(nameservers=["192.0.2.53", "2001:db8::53"]))
     assert isinstance(await Resolver(Settings()).route("example.com"), Reply)
     assert asked[:2] == [("192.0.2.53", 53), ("2001:db8::53", 53)]

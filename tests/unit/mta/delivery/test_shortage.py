@@ -124,7 +124,7 @@ async def test_the_dns_that_cannot_be_asked_has_not_failed(monkeypatch: pytest.M
         async def short(*_: Any, **__: Any) -> None:
             raise error(errno.EMFILE)
 
-        monkeypatch.setattr("dns.asyncquery.udp_with_fallback", short)
+        monkeypatch.setattr("mta.delivery.name_servers._by_udp", short)
         with pytest.raises(NotAsked):
             await far.resolver.route("other.example")
         with pytest.raises(DnsError):
