@@ -1,8 +1,8 @@
 """The relaxed canonical form of body and header fields (RFC 6376 3.4.2 and 3.4.4), fast.
 
-The body is where the time goes. Single octets and fixed strings are searched for before anything is replaced, and the
-one regular expression starts with a literal: ten to twenty times faster than collapsing every run by pattern, with the
-same result, which the tests compare with dkimpy.
+The body is where the time goes. Single octets are searched for first, and the patterns begin with two literals, which
+are found faster than by any method of ``bytes``: ten to twenty times faster than collapsing every run by pattern, with
+the same result, which the tests compare with dkimpy.
 
 A body that comes in pieces is hashed by ``BodyHash``, any other by ``body_hash``.
 
@@ -16,7 +16,8 @@ import base64
 import hashlib
 import re
 
-_SPACES = re.compile(rb"  +")
+_SPACES = re.compile(rb"   *")  # two literals, then the repetition
+_TRAILING = re.compile(rb" \r\n")
 _WSP = re.compile(rb"[ \t]+")
 _LINE_ENDS = 16 * 1024  # hashed at once
 
@@ -62,11 +63,9 @@ def _relaxed(lines: bytes) -> bytes:
     """Return whole lines with their white space reduced."""
     if b"\t" in lines:
         lines = lines.replace(b"\t", b" ")
-    if b"  " in lines:
-        lines = _SPACES.sub(b" ", lines)
-    if b" \r\n" in lines:
-        lines = b"\r\n".join(lines.split(b" \r\n"))  # half the time of replace, which counts them first
-    return lines
+    if b" " not in lines:  # an encoded attachment
+        return lines
+    return _TRAILING.sub(b"\r\n", _SPACES.sub(b" ", lines))
 
 
 def header_field(name: bytes, raw: bytes) -> bytes:
