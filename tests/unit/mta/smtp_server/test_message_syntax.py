@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from itertools import product
+
 import pytest
 
 from config.schema import Limits
@@ -158,3 +161,10 @@ def test_types_as_they_are_written(fields: str) -> None:
 def test_a_type_too_long_to_be_read() -> None:
     content = b"Content-Type: multipart/mixed; boundary=b1;\r\n" + b" x=y;\r\n" * 1000 + b"\r\n--b1\r\n\r\n"
     assert fault(content) == "Content-Type too long: more than 4000 octets"
+
+
+def test_cr_and_lf_stand_together_in_whatever_order_octets_come() -> None:
+    apart = re.compile(rb"\r(?!\n)|(?<!\r)\n|\0")
+    for octets in product((b"\r", b"\n", b"\r\n", b"a", b"\0", b"\xff"), repeat=5):
+        content = b"".join(octets)
+        assert ("bare <CR>" in (fault(content) or "")) == bool(apart.search(content)), content
