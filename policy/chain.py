@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import field, replace
+from dataclasses import field
 from datetime import datetime
 from enum import Enum
 from typing import Any, assert_never, cast
@@ -31,7 +31,7 @@ from typing import Any, assert_never, cast
 from mta.mail.address import Address
 from mta.mail.message import Message
 from mta.mail.reply import Reply
-from mta.mail.values import dataclass
+from mta.mail.values import dataclass, replace
 from policy.base import (
     Amend,
     Facts,
@@ -46,7 +46,7 @@ from policy.base import (
     Verdict,
 )
 from policy.footer.notice import Notice
-from policy.header_fields import name_of, stamp
+from policy.header_fields import named, stamp
 from policy.mailing.reference import Matched
 
 NAMED = 20  # failing recipients that a reply names; the record has them all
@@ -168,7 +168,7 @@ class _Run:
 
     message: Message
     findings: list[Finding] = field(default_factory=list)
-    fields: list[bytes] = field(default_factory=list)
+    fields: list[tuple[bytes, bytes]] = field(default_factory=list)
     signers: list[str] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
     refusal: Reply | None = None
@@ -178,21 +178,22 @@ class _Run:
 
     def take(self, name: str, verdict: Verdict, evidence: str, recipient: Address | None, *, observed: bool) -> None:
         """Record one verdict, and act on it unless it is only observed."""
-        named = None if recipient is None else str(recipient)
+        whose = None if recipient is None else str(recipient)
         if isinstance(verdict, Pass):
-            self.findings.append(Finding(name, "pass", evidence, named))
+            self.findings.append(Finding(name, "pass", evidence, whose))
             return
         if isinstance(verdict, Observe):
             verdict, observed = verdict.instead, True
         note, kind = _note(verdict, evidence), verdict.__class__.__name__.lower()
         if observed:
-            self.findings.append(Finding(name, "observe", f"would {kind}: {note}", named))
+            self.findings.append(Finding(name, "observe", f"would {kind}: {note}", whose))
             return
-        self.findings.append(Finding(name, kind, note, named))
+        self.findings.append(Finding(name, kind, note, whose))
         match verdict:
             case Amend(fields, _, signers, notices):
-                names = set(map(name_of, fields))
-                self.fields = [*fields, *(raw for raw in self.fields if name_of(raw) not in names)]
+                added = named(fields)
+                names = {name for name, _ in added}
+                self.fields = [*added, *(each for each in self.fields if each[0] not in names)]
                 self.signers += signers
                 self.notices += notices
             case Hold():
@@ -275,7 +276,7 @@ def _run(steps: Sequence[_Step], message: Message, facts: Facts, now: datetime) 
         except Exception as error:
             run.broke(name, error)
     if run.fields:
-        run.message = stamp(message, *run.fields)
+        run.message = stamp(message, run.fields)
     if run.notices and run.refusal is None and not run.errors:
         run.message = facts.reading.writer.write(run.message, run.notices)
     return run

@@ -11,11 +11,12 @@ Limitations: a single word longer than that cannot be folded and is an internal 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 
 from config.header_fields import OPTION_PREFIX, OnSubmission, names_of
 from mta.mail.headers import Headers, unfold, without_comments
 from mta.mail.message import Message
+from mta.mail.values import replace
 
 LINE = 78  # octets that a line should not exceed, RFC 5322 2.1.1
 LONGEST = 998  # and must not
@@ -36,31 +37,33 @@ class StampError(ValueError):
 
 def fold(name: str, words: list[str]) -> bytes:
     """A field of printable ASCII, without its last CRLF, folded between ``words`` where lines would grow too long."""
-    lines = [f"{name}:"]
-    for word in words:
+    written, column = f"{name}:", len(name) + 1
+    for n, word in enumerate(words):
         if not word.isascii() or not word.isprintable() or not word:
             raise StampError(f"{name}: {word!r} is not printable ASCII")
-        if len(lines[-1]) + 1 + len(word) > LINE and lines[-1] != f"{name}:":
-            lines.append("")
-        lines[-1] += f" {word}"
-    if max(len(line) for line in lines) > LONGEST:
-        raise StampError(f"{name}: a line of more than {LONGEST} octets")
-    return "\r\n".join(lines).encode()
+        if n and column + 1 + len(word) > LINE:
+            written, column = f"{written}\r\n", 0
+        written += f" {word}"
+        column += 1 + len(word)
+        if column > LONGEST:
+            raise StampError(f"{name}: a line of more than {LONGEST} octets")
+    return written.encode()
 
 
-def stamp(message: Message, *fields: bytes) -> Message:
-    """``message`` with ``fields`` on top, in place of all that it had under their names."""
-    added = tuple((name_of(raw), raw) for raw in fields)
-    names = {name for name, _ in added}
-    block = b"".join(raw + b"\r\n" for raw in fields)
+def stamp(message: Message, fields: Sequence[tuple[bytes, bytes]]) -> Message:
+    """``message`` with ``fields`` (name in lower case, raw field) on top, in place of all that it had under their
+    names."""
+    names = {name for name, _ in fields}
     old = message.headers
-    kept = tuple(field for field in old.fields if field[0] not in names)
+    kept = [field for field in old.fields if field[0] not in names]
+    written = (*fields, *kept)
     if len(kept) == len(old.fields):
+        block = b"".join([raw + b"\r\n" for _, raw in fields])
         content, size = block + message.content, old.size + len(block)
     else:
-        block += b"".join(raw + b"\r\n" for _, raw in kept) + b"\r\n"
+        block = b"".join([raw + b"\r\n" for _, raw in written]) + b"\r\n"
         content, size = block + message.content[old.size :], len(block)
-    return replace(message, content=content, headers=Headers(added + kept, size))
+    return replace(message, content=content, headers=Headers(written, size))
 
 
 def outgoing_fields(
@@ -92,6 +95,6 @@ def _names_host(raw: bytes, host_names: frozenset[str]) -> bool:
     return host.strip('"').rstrip(".").lower() in host_names
 
 
-def name_of(raw: bytes) -> bytes:
-    """The name of a raw field, in lower case."""
-    return raw.partition(b":")[0].rstrip(b" \t").lower()
+def named(fields: Iterable[bytes]) -> list[tuple[bytes, bytes]]:
+    """Raw fields, each with its name in lower case."""
+    return [(raw.partition(b":")[0].rstrip(b" \t").lower(), raw) for raw in fields]

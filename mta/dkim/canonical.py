@@ -22,9 +22,8 @@ _WSP = re.compile(rb"[ \t]+")
 _LINE_ENDS = 16 * 1024  # hashed at once
 
 
-def body_hash(content: bytes, start: int) -> bytes:
-    """Return the ``bh=`` tag, base64 of SHA-256, for the body that starts at octet ``start``."""
-    body = content[start:]
+def body_hash(body: bytes) -> bytes:
+    """Return the ``bh=`` tag: base64 of SHA-256."""
     if body and not body.endswith(b"\r\n"):
         body += b"\r\n"  # as it will be on the wire, before trailing white space is removed
     text = _relaxed(body).rstrip(b"\r\n")

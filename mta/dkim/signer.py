@@ -1,9 +1,9 @@
 """Signs a message with every active key of its From domain (RFC 6376, RFC 8463).
 
-Per message the fields to sign are collected in one pass, made canonical and hashed once, and the body is hashed once;
-each key then costs its private operation and some 10 us. The DKIM-Signature field is folded once for each key and list
-of signed names, and remembered with gaps for what differs between messages. Both canonical forms are relaxed, because
-gateways reflow white space.
+Per message the fields to sign are collected in one pass, made canonical and hashed once, and the body is hashed once,
+or not at all if it came before; each key then costs its private operation and some 10 us. The DKIM-Signature field is
+folded once for each key and list of signed names, and remembered with gaps for what differs between messages. Both
+canonical forms are relaxed, because gateways reflow white space.
 
 Invariants: there is no ``l=`` (text could be added to a signed body), and no signature by a domain that ``KeyRing.of``
 does not name.
@@ -24,9 +24,11 @@ from mta.dkim.canonical import body_hash, header_field
 from mta.dkim.keyring import KeyRing
 from mta.dkim.keys import SigningKey
 from mta.mail.headers import Headers
+from mta.mail.known_bodies import KnownBodies
 
 NAME = b"DKIM-Signature"
 LINE = 71  # octets of a folded line beside its leading space: no re-folder will touch it
+BODIES = 1024 * 1024  # octets of bodies whose hash is remembered
 _HOLE = b"\x00"
 _REMEMBERED = 4096  # folded fields, about 1 kB each
 
@@ -37,6 +39,7 @@ class Signer:
     def __init__(self, settings: SigningSettings, keys: KeyRing, clock: Callable[[], float] = time.time) -> None:
         self._keys = keys
         self._clock = clock
+        self._body_tags: KnownBodies[bytes] = KnownBodies(BODIES)
         self.configure(settings)
 
     def configure(self, settings: SigningSettings) -> None:
@@ -58,13 +61,20 @@ class Signer:
             keys += [key for key in self._keys.of(other) if key not in keys]
         names, fields = self._select(headers)
         names_tag, stamp = b" : ".join(names), b"%d" % self._clock()
-        body = body_hash(content, headers.size) if body is None else body
+        body = self._body_tag(content[headers.size :]) if body is None else body
         signed = hashlib.sha256(fields)
         return b"".join([_signature(key, names_tag, stamp, body, signed.copy()) for key in keys])
 
     def records(self, domain: str) -> list[str]:
         """Return the DNS names of the keys that mail from ``domain`` is signed with now."""
         return [f"{key.selector}._domainkey.{key.domain}" for key in self._keys.of(domain)]
+
+    def _body_tag(self, body: bytes) -> bytes:
+        tag = self._body_tags.find(body)
+        if tag is None:
+            tag = body_hash(body)
+            self._body_tags.keep(tag, body)
+        return tag
 
     def _select(self, headers: Headers) -> tuple[list[bytes], bytes]:
         """Return the names for ``h=`` and the fields they stand for, canonical.

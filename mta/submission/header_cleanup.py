@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import lru_cache
 
 from config.header_fields import BY_NAME, UNLISTED, Text
@@ -23,6 +22,7 @@ from mta.mail.encoded_words import NotEncodable, encode_addresses, encode_parame
 from mta.mail.headers import Headers
 from mta.mail.mailbox import read_mailbox
 from mta.mail.message import Message
+from mta.mail.values import replace
 from policy.header_fields import NOT_ALWAYS_LEAVING, OPTION, outgoing_fields
 
 AUTHORS = frozenset({b"from", b"sender", b"reply-to", b"resent-from", b"resent-sender"})

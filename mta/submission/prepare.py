@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import field, replace
+from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import lru_cache
@@ -29,7 +29,7 @@ from mta.mail.large_body import LargeBody, whole_lines
 from mta.mail.mailbox import parse_mailbox
 from mta.mail.message import Body, Message, Origin, SenderTls, Stream
 from mta.mail.reply import Reply
-from mta.mail.values import dataclass
+from mta.mail.values import dataclass, replace
 from mta.observe.metrics import Metrics
 from mta.store.queue.enqueue import NewMessage
 from mta.store.store import Store
@@ -48,6 +48,7 @@ from policy.mailing.reference import BeingConfirmed, Unmatched
 from policy.permission.mailbox import mailbox_of
 from policy.permission.marketing_signs import MailingMark, MailingMarks, header_marks
 from policy.profile import Profiles, UnknownProfile
+from policy.text.known_texts import read_text
 from policy.text.message_text import MessageText
 from policy.text.same_text import sketch_of
 
@@ -337,7 +338,7 @@ async def gather(
     """Return all that the rules of ``chain`` may know. ``marks``: those in the header, None if marks do not count.
     Raises StoreUnavailable."""
     mailing = await _mailing(store, submitter.account, options)
-    reading = MessageText(await message.large.whole() if message.large else message.content)
+    reading = MessageText(await message.large.whole()) if message.large else read_text(message)
     return Facts(
         submitter.account,
         stream=stream,

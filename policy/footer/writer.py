@@ -27,7 +27,7 @@ from mta.mail.multipart import part_places
 from policy.footer.notice import Notice
 from policy.footer.page import NoticePage, NotWritable
 from policy.footer.plain import PLACEHOLDER, plain_fault, write_plain
-from policy.header_fields import fold, stamp
+from policy.header_fields import fold, named, stamp
 from policy.reading_budget import ReadingBudget
 from policy.text.header_text import decoded
 
@@ -71,7 +71,7 @@ class _Text:
 
 
 class NoticeWriter:
-    """``content``: a whole message."""
+    """``content``: a whole message, of whose header only what begins with Content- counts."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
@@ -99,7 +99,6 @@ class NoticeWriter:
             root = _part(self._content, 0, len(self._content))
         except HeaderError as error:
             raise NotWritable(f"the header cannot be read: {error}") from None
-        _check_header(root.headers)
         parts = list(_chosen(self._content, root, 0))
         if not parts:
             raise NotWritable("the message has no text; add a text/plain or text/html part that is no attachment")
@@ -121,7 +120,7 @@ class NoticeWriter:
             if text.part.start + shift == message.headers.size:  # the message has no parts
                 mime = () if message.headers.count(b"mime-version") else (b"MIME-Version: 1.0",)
                 whole = replace(message, content=message.content[: message.headers.size] + body)
-                return stamp(_without(whole, _REWRITTEN), *mime, *fields)
+                return stamp(_without(whole, _REWRITTEN), named((*mime, *fields)))
             before = text.part.start - text.part.headers.size + shift
             pieces += [message.content[at:before], _header(text.part.headers, fields), body]
             at = text.part.end + shift
@@ -145,16 +144,15 @@ def _part(content: bytes, start: int, end: int) -> _Part:
     return _Part(headers, kind, start + headers.size, end)
 
 
-def _check_header(headers: Headers) -> None:
-    """Raise NotWritable if a placeholder stands in the header."""
+def header_fault(headers: Headers) -> str:
+    """Return why nothing can be written into a message with this header: a placeholder stands there; or ""."""
     for name, raw in headers.fields:
         value = decoded(unfold(raw.partition(b":")[2]))
         if b"{{" in raw or "{{" in value:
             found = PLACEHOLDER.search(value) or PLACEHOLDER.search(raw.decode("latin-1"))
             if found:
-                raise NotWritable(
-                    f"{found[0]} stands in the header field {name.decode().title()}; write it into the text"
-                )
+                return f"{found[0]} stands in the header field {name.decode().title()}; write it into the text"
+    return ""
 
 
 # --- which texts

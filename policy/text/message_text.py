@@ -121,7 +121,8 @@ class _Bodies:
 
 
 class MessageText:
-    """``content``: the whole message. Decoded on demand, and only once."""
+    """``content``: the whole message, of whose header only what begins with Content- counts. Decoded on demand, only
+    once."""
 
     __slots__ = (
         "_beside",

@@ -10,6 +10,7 @@ from mta.mail.headers import Headers
 from policy.accounts.account import Identity
 from policy.base import Finding
 from policy.text import message_text
+from policy.text.known_texts import read_text
 from policy.text.message_text import MAX_CACHED, MAX_KEPT, MessageText, View
 from policy.text.page_cache import PageCache
 from tests.golden.findings.compare import findings_of
@@ -51,6 +52,30 @@ def test_findings_are_the_same_with_what_was_kept(monkeypatch: pytest.MonkeyPatc
     assert together == alone
     assert kept.octets > 0
     assert alone[0] != alone[1] != alone[2]
+
+
+def test_findings_are_the_same_when_the_body_was_read_before() -> None:
+    """Each body comes three times, under headers that differ, and is read once."""
+    given = [case(number) for number in range(MESSAGES)]
+    for way in (of_another_sender, announced_elsewhere):
+        for number, each in enumerate(map(way, given)):
+            alone = findings_of(each)
+            for n in range(3):
+                content = b"X-Number: %d\r\n" % n + each.message.content
+                message = replace(each.message, content=content, headers=Headers.split(content))
+                read = read_text(message)
+            assert read is read_text(each.message), number
+            assert findings_of(replace(each, facts=replace(each.facts, reading=read))) == alone, number
+
+
+def test_the_same_body_of_another_type_is_read_anew() -> None:
+    page = b"<p>Hello</p>\r\n"
+    texts = []
+    for kind in (b"text/html", b"text/plain", b"text/html", b"text/plain"):
+        content = b"Content-Type: %s\r\n\r\n%s" % (kind, page)
+        message = replace(case(0).message, content=content, headers=Headers.split(content))
+        texts.append(read_text(message).visible.strip())
+    assert texts == ["Hello", "<p>Hello</p>"] * 2
 
 
 def test_what_is_kept_of_a_view_is_bounded() -> None:

@@ -15,11 +15,11 @@ def test_in_pieces_as_whole(lines: list[bytes], step: int) -> None:
     pieces = BodyHash()
     for start in range(0, len(lines), step):
         pieces.feed(b"".join(lines[start : start + step]))
-    assert pieces.tag() == body_hash(b"".join(lines), 0)
+    assert pieces.tag() == body_hash(b"".join(lines))
 
 
 def test_a_sea_of_empty_lines_counts_if_something_follows() -> None:
     pieces, sea = BodyHash(), b"\r\n" * 100_000
     for piece in (b"a\r\n", sea, sea, b"b\r\n", sea):
         pieces.feed(piece)
-    assert pieces.tag() == body_hash(b"a\r\n" + 2 * sea + b"b\r\n", 0)
+    assert pieces.tag() == body_hash(b"a\r\n" + 2 * sea + b"b\r\n")

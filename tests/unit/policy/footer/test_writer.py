@@ -9,7 +9,7 @@ import pytest
 
 from mta.mail.headers import Headers
 from policy.footer.notice import Notice, Run
-from policy.footer.writer import NoticeWriter
+from policy.footer.writer import NoticeWriter, header_fault
 from tests.unit.policy.make import HEAD, message
 
 URL = "https://mail.example.com/u/" + "t" * 120
@@ -40,7 +40,8 @@ def text_of(part: object) -> str:
 
 
 def fault(head: str, body: bytes = b"x\r\n") -> str:
-    return NoticeWriter(message(HEAD + head.encode(), body).content).fault
+    subject = message(HEAD + head.encode(), body)
+    return header_fault(subject.headers) or NoticeWriter(subject.content).fault
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from policy.accounts.checked_pages import CheckedPage, CheckedPages, shape_of
 from policy.accounts.mailing import Mailing
 from policy.base import Amend, Facts, Pass, RecipientFacts, Refuse, Verdict
 from policy.chain import Chain, personalise
-from policy.header_fields import StampError, fold, name_of, stamp
+from policy.header_fields import StampError, fold, named, stamp
 from policy.permission.tokens import Claim, Tokens
 from policy.rule_context import RuleContext
 from policy.rules.mailing.cfbl import Cfbl
@@ -60,7 +60,7 @@ def run(rule: Any, *fields: str, facts: Facts = FACTS, context: RuleContext = CO
     verdict, _ = rule(rule.Settings(**settings), context).on_content(subject, facts, NOW)
     assert isinstance(verdict, Pass | Amend | Refuse)
     if isinstance(verdict, Amend):
-        look_at(stamp(subject, *verdict.fields), verdict)
+        look_at(stamp(subject, named(verdict.fields)), verdict)
     return verdict
 
 
@@ -69,7 +69,7 @@ def look_at(amended: Message, verdict: Amend) -> None:
     assert amended.headers == Headers.split(amended.content)  # what the rule says it wrote is what it wrote
     assert amended.content[amended.headers.size :] == BODY.encode()
     assert max(map(len, amended.content.split(b"\r\n"))) <= 998
-    assert all(amended.headers.count(name_of(raw)) == 1 for raw in verdict.fields)
+    assert all(amended.headers.count(name) == 1 for name, _ in named(verdict.fields))
 
 
 def told(verdict: Verdict, name: str) -> str:
@@ -281,7 +281,7 @@ def test_what_cannot_be_written_is_an_error(word: str) -> None:
 
 def test_stamps_leave_all_other_fields_as_they_came() -> None:
     before = message("Subject: a\r\n b", "X-Mailing-ID: 1", "Other:x")
-    after = stamp(before, b"X-Mailing-ID: 2")
+    after = stamp(before, named([b"X-Mailing-ID: 2"]))
     assert after.headers.fields == (
         (b"x-mailing-id", b"X-Mailing-ID: 2"),
         (b"from", b"From: shop@shop.example"),

@@ -1,0 +1,24 @@
+"""Messages whose body was read before, for another recipient."""
+
+from __future__ import annotations
+
+from mta.mail.known_bodies import KnownBodies
+from mta.mail.message import Message
+from policy.text.message_text import FEW_OCTETS, MessageText
+
+LIMIT = 1024 * 1024  # octets of bodies; what was read takes some 16 times as much
+_KNOWN: KnownBodies[MessageText] = KnownBodies(LIMIT)
+
+
+def read_text(message: Message) -> MessageText:
+    """Return what a message says, read once for all whose body and Content-* fields are the same. For one thread."""
+    content, headers = message.content, message.headers
+    if len(content) > FEW_OCTETS:
+        return MessageText(content)
+    body = content[headers.size :]
+    fields = tuple(raw for name, raw in headers.fields if name.startswith(b"content-"))
+    text = _KNOWN.find(body, fields)
+    if text is None:
+        text = MessageText(content)
+        _KNOWN.keep(text, body, fields)
+    return text
