@@ -154,7 +154,7 @@ class DatabaseSettings(Section):
     url: str | None = Field(None, json_schema_extra={"writeOnly": True})
     """`postgresql://user:password@host:5432/name`. If not set, the service runs its own PostgreSQL under
     `server.data_dir`. Needs a restart."""
-    memory: Size = default("32MiB", ge=16 * 2**20)
+    memory: Size = default("16MiB", ge=16 * 2**20)
     """Shared buffers of its own PostgreSQL. A queue does with the default; look-ups in a ledger of millions of consents
     are faster if its table and indexes fit. Each gigabyte costs 15 MiB at once. Needs a restart."""
     pool_size: int = Field(6, ge=2, le=100)

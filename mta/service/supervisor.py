@@ -152,7 +152,7 @@ class Supervisor:
 
     async def _open(self, dsn: str, secrets: Secrets) -> Store:
         await migrate(dsn)
-        return await Store.open(dsn, self._settings.database, secrets, self._metrics, self._tasks)
+        return await Store.open(dsn, self._settings.database, secrets, self._metrics, self._tasks, freely=1)
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
         """Return the result of ``work``, None if the service is stopped meanwhile. Raises what ``work`` raises."""

@@ -31,7 +31,7 @@ from mta.observe.background import BackgroundTasks
 from mta.observe.labels import BackgroundTask
 from mta.observe.log import Sparingly, get_logger
 from mta.store.postgres import migrate
-from mta.store.postgres.connection_pool import ConnectionPool
+from mta.store.postgres.connection_pool import FREELY, ConnectionPool
 from mta.store.postgres.errors import OutcomeUnknown, SchemaError, StoreFull, StoreUnavailable
 
 log = get_logger()
@@ -104,11 +104,17 @@ class FullDisk:
 class Database:
     """A small pool. ``Database.connect`` makes it. ``tasks``: those of the process, for all parts of the store."""
 
-    def __init__(self, dsn: str, settings: schema.DatabaseSettings, tasks: BackgroundTasks | None = None) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        settings: schema.DatabaseSettings,
+        tasks: BackgroundTasks | None = None,
+        freely: int = FREELY,
+    ) -> None:
         self.tasks = tasks or BackgroundTasks()
         self._dsn = dsn
         self._timeout = settings.timeout
-        self._pool = ConnectionPool(settings.pool_size, self._open)
+        self._pool = ConnectionPool(settings.pool_size, self._open, freely)
         self._lost: set[int] = set()  # processes of the server whose connection was lost in use
         self._channels: dict[str, list[Callable[[str | None], None]]] = {}
         self._listening: asyncio.Task[None] | None = None
@@ -119,10 +125,10 @@ class Database:
 
     @classmethod
     async def connect(
-        cls, dsn: str, settings: schema.DatabaseSettings, tasks: BackgroundTasks | None = None
+        cls, dsn: str, settings: schema.DatabaseSettings, tasks: BackgroundTasks | None = None, freely: int = FREELY
     ) -> Database:
         """A pool whose first connection works. Raises StoreUnavailable."""
-        database = cls(dsn, settings, tasks)
+        database = cls(dsn, settings, tasks, freely)
         async with database.session():
             return database
 

@@ -37,7 +37,7 @@ from mta.store.postgres.server_programs import Account, Binaries, EmbeddedError
 
 _CONF = Path(__file__).with_name("embedded.conf")
 CONNECTIONS = 100  # at least; each place costs 40 KiB of shared memory, used or not
-MEMORY = 32 * 2**20
+MEMORY = 16 * 2**20
 _OTHERS = 2  # processes with a pool beside workers and web: the supervisor, a command
 
 

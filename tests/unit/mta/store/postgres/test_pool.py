@@ -57,7 +57,7 @@ async def test_another_is_opened_while_one_is_in_use_for_long(
 
 async def test_callers_are_served_in_order(pool: ConnectionPool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_pool, "GROW_AFTER", PATIENT)
-    monkeypatch.setattr(connection_pool, "FREELY", 1)
+    pool._freely = 1
     first = await pool.take()
     order: list[int] = []
 
@@ -77,7 +77,7 @@ async def test_a_caller_that_gives_up_leaves_the_connection_to_the_next(
     pool: ConnectionPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection_pool, "GROW_AFTER", PATIENT)
-    monkeypatch.setattr(connection_pool, "FREELY", 1)
+    pool._freely = 1
     first = await pool.take()
     gives_up, stays = (asyncio.create_task(pool.take()) for _ in range(2))
     await asyncio.sleep(0)
@@ -90,7 +90,7 @@ async def test_a_caller_that_gives_up_leaves_the_connection_to_the_next(
 
 async def test_a_connection_that_is_dropped_is_replaced(pool: ConnectionPool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_pool, "GROW_AFTER", 0.001)
-    monkeypatch.setattr(connection_pool, "FREELY", 1)
+    pool._freely = 1
     first = await pool.take()
     waiting = asyncio.create_task(pool.take())
     pool.drop(first)
