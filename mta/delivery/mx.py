@@ -49,6 +49,7 @@ CACHE_SIZE = 50_000  # names
 MAX_NAMES = 20  # hosts of one domain whose addresses are looked up
 LATE_SIX = 0.1  # seconds that IPv4 addresses wait for IPv6 ones (as in RFC 8305 3)
 LATE_FOUR = 1.0  # the other way round: a host that has IPv4 is best not tried by IPv6 only
+_KINDS = {socket.AF_INET6: "AAAA", socket.AF_INET: "A"}
 
 
 class Resolver:
@@ -283,16 +284,7 @@ class Resolver:
 
     async def _find_addresses(self, name: str) -> CachedAnswer[_Addresses]:
         """Return the addresses of a host, of the families that we can use."""
-        six = asyncio.create_task(self._find_family(name, "AAAA", socket.AF_INET6))
-        four = asyncio.create_task(self._find_family(name, "A", socket.AF_INET))
-        done, late = await asyncio.wait((six, four), return_when=asyncio.FIRST_COMPLETED)
-        if late:
-            patience = LATE_SIX if four in done else LATE_FOUR
-            found = any(each.result().addresses for each in done)
-            _, late = await asyncio.wait(late, timeout=patience if found else None)
-        for each in late:
-            each.cancel()
-        families = [_Family((), self._settings.dns.min_ttl) if each in late else each.result() for each in (six, four)]
+        families = await self._find_families(name)
         addresses = _Addresses(
             families[0].addresses,
             families[1].addresses,
@@ -305,10 +297,26 @@ class Resolver:
         )
         return CachedAnswer(addresses, addresses.ttl)
 
-    async def _find_family(self, name: str, kind: str, family: socket.AddressFamily) -> _Family:
+    async def _find_families(self, name: str) -> tuple[_Family, _Family]:
+        """Return the IPv6 and the IPv4 addresses of a host; the one is not waited for for long if the other is here."""
+        if len(self._families) < 2:  # nobody is asked for the other
+            return await self._find_family(name, socket.AF_INET6), await self._find_family(name, socket.AF_INET)
+        six = asyncio.create_task(self._find_family(name, socket.AF_INET6))
+        four = asyncio.create_task(self._find_family(name, socket.AF_INET))
+        done, late = await asyncio.wait((six, four), return_when=asyncio.FIRST_COMPLETED)
+        if late:
+            patience = LATE_SIX if four in done else LATE_FOUR
+            found = any(each.result().addresses for each in done)
+            _, late = await asyncio.wait(late, timeout=patience if found else None)
+        for each in late:
+            each.cancel()
+        unknown = _Family((), self._settings.dns.min_ttl)
+        return unknown if six in late else six.result(), unknown if four in late else four.result()
+
+    async def _find_family(self, name: str, family: socket.AddressFamily) -> _Family:
         if family not in self._families:
             return _Family((), self._settings.dns.max_ttl)
-        match await self._servers.ask(name, kind):
+        match await self._servers.ask(name, _KINDS[family]):
             case Records() as found:
                 return _Family(found.texts, found.ttl, secure=found.secure, owner=found.owner)
             case Missing(ttl):

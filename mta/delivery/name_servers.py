@@ -219,8 +219,8 @@ async def _by_udp(server: Server, query: bytes, question: Question) -> Answer:
     """Ask from a port of its own, to which the kernel lets nobody but the server answer. Raises OSError,
     DNSException."""
     loop = asyncio.get_running_loop()
-    with socket.socket(socket.AF_INET6 if ":" in server[0] else socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.setblocking(False)
+    family = socket.AF_INET6 if ":" in server[0] else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
         sock.connect(server)
         sock.send(query)
         while True:
