@@ -1,5 +1,5 @@
 # Every target does its own set-up: a fresh machine needs Python (3.11 or newer) with its venv module, nothing else.
-PYTHON ?= python3
+PYTHON ?=
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 # The tests start the service a hundred times, and a start without bytecode costs twice as much.

@@ -52,6 +52,18 @@ def test_no_python_is_named(checkout: Path) -> None:
     assert "python9 cannot be run" in done.stderr
 
 
+def test_the_system_s_python_is_used_where_it_is_better(checkout: Path) -> None:
+    shutil.move(fake_python(checkout, "3.10"), checkout / "python3")
+    path = f"{checkout}:{os.environ['PATH']}"
+    nowhere = {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": "http://127.0.0.1:9/simple"}
+    done = setup(checkout, PYTHON="", PATH=path, SYSTEM_PYTHON=sys.executable, **nowhere)
+    assert done.stdout.startswith(f"setup: {sys.executable} is faster than python3, and used")
+    assert "no network" in done.stderr
+    assert (checkout / ".venv/bin/python").exists()
+    again = setup(checkout, PYTHON="", PATH=path, SYSTEM_PYTHON="/nowhere", **nowhere)
+    assert "no network" in again.stderr, "an environment keeps its Python"
+
+
 def test_a_missing_network_is_said_in_one_line(checkout: Path) -> None:
     nowhere = {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": "http://127.0.0.1:9/simple"}
     done = setup(checkout, PYTHON=sys.executable, **nowhere)
