@@ -69,7 +69,7 @@ def _relaxed(lines: bytes) -> bytes:
 
 def header_field(name: bytes, raw: bytes) -> bytes:
     """Return one field with its CRLF; ``name`` is already in lower case, ``raw`` has no CRLF at its end."""
-    value = raw[raw.index(b":") + 1 :]
+    _, _, value = raw.partition(b":")
     if b"\x0b" in value or b"\x0c" in value:  # white space to bytes.split, but not to RFC 6376
         return b"%b:%b\r\n" % (name, _WSP.sub(b" ", value.replace(b"\r\n", b"")).strip(b" "))
     return b"%b:%b\r\n" % (name, b" ".join(value.split()))

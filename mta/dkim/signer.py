@@ -45,8 +45,8 @@ class Signer:
     def configure(self, settings: SigningSettings) -> None:
         """Take over which fields are signed, in which order. The key ring has its own settings."""
         self._oversigned = list(dict.fromkeys(name.lower().encode() for name in settings.oversign))
-        self._signed = list(dict.fromkeys([name.lower().encode() for name in settings.headers] + self._oversigned))
-        self._wanted = frozenset(self._signed)
+        signed = dict.fromkeys([name.lower().encode() for name in settings.headers] + self._oversigned)
+        self._place = {name: n for n, name in enumerate(signed)}
 
     def sign(self, content: bytes, headers: Headers, domain: str, *others: str, body: bytes | None = None) -> bytes:
         """Return DKIM-Signature fields, each with its CRLF, to be put before ``content``; b"" if ``domain`` has no key.
@@ -82,18 +82,11 @@ class Signer:
         Of several fields with one name the last counts first (RFC 6376 5.4.2). Oversigned names come once more at the
         end, as in the example of RFC 8463.
         """
-        wanted = self._wanted
-        present: dict[bytes, list[bytes]] = {}
-        for name, raw in reversed(headers.fields):
-            if name in wanted:
-                present.setdefault(name, []).append(header_field(name, raw))
-        names: list[bytes] = []
-        fields: list[bytes] = []
-        for name in self._signed:
-            if found := present.get(name):
-                fields += found
-                names += [name] * len(found)
-        return names + self._oversigned, b"".join(fields)
+        place = self._place
+        chosen = [(place[name], -n, name, raw) for n, (name, raw) in enumerate(headers.fields) if name in place]
+        chosen.sort()
+        names = [name for _, _, name, _ in chosen]
+        return names + self._oversigned, b"".join([header_field(name, raw) for _, _, name, raw in chosen])
 
 
 def _signature(key: SigningKey, names: bytes, stamp: bytes, body: bytes, signed: hashlib._Hash) -> bytes:

@@ -11,6 +11,7 @@ ends with CRLF.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from mta.mail.values import dataclass
 
@@ -44,12 +45,12 @@ class Headers:
             raise HeaderError("the first header line starts with white space")
         fields = []
         for raw in _NEXT_FIELD.split(block):
-            name, colon, _ = raw.partition(b":")
-            name = name.rstrip(b" \t")
-            if not colon or not _FIELD_NAME.match(name):
+            try:
+                name = _name(raw[: raw.index(b":")])
+            except ValueError:
                 shown = raw[:40].decode("ascii", "replace")
-                raise HeaderError(f"header line {shown!r} is not of the form `Name: value`")
-            fields.append((name.lower(), raw))
+                raise HeaderError(f"header line {shown!r} is not of the form `Name: value`") from None
+            fields.append((name, raw))
         return cls(tuple(fields), size)
 
     def all(self, name: bytes) -> list[bytes]:
@@ -65,6 +66,15 @@ class Headers:
             if field == name:
                 return unfold(raw.partition(b":")[2])
         return None
+
+
+@lru_cache(1024)
+def _name(before_colon: bytes) -> bytes:
+    """Return the name of a field in lower case. Raises ValueError."""
+    name = before_colon.rstrip(b" \t")
+    if not _FIELD_NAME.match(name):
+        raise ValueError(name)
+    return name.lower()
 
 
 def unfold(value: bytes) -> str:

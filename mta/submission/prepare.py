@@ -253,7 +253,7 @@ class Preparer:
             mailboxes=self._mailboxes(outgoing, facts),
             certified=self._profiles.get(account.profile).certified
             and not copy.holds
-            and all(each.verdict in _CLEAN for each in copy.findings),
+            and {each.verdict for each in copy.findings} <= _CLEAN,
             mark=mark,
         )
 
@@ -408,7 +408,7 @@ def screen_copies(chain: Chain, message: Message, facts: Facts) -> list[Screened
         own = replace(message, id=message.id if n == 0 else new_message_id(), envelope=envelope)
         made = personalise(chain, own, replace(facts, recipients=(known[recipient.address],)), now)
         concerned = {None, str(recipient.address)} | (dropped if n == 0 else frozenset())
-        findings = (*(each for each in shared.findings if each.recipient in concerned), *made.findings)
+        findings = (*[each for each in shared.findings if each.recipient in concerned], *made.findings)
         _require_accepted(made, findings, facts)
         holds = (*shared.holds, *made.holds)
         signers = (*shared.signers, *made.signers)
