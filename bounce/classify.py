@@ -12,9 +12,11 @@ Limitations: A 5xx whose words nobody knows fails the recipient without suppress
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
+from pathlib import Path
 
 from bounce.grammar import OTHERS_FAULT, flattened, read_full_mailbox, read_words, words_of
 from bounce.reply_index import MAX_TEXT, ReplyIndex
@@ -35,6 +37,17 @@ _CLEAR = ("words-unknown", "words-gone", "words-closed", "words-full")
 _VAGUE = ("words-unavailable", "words-maybe", "words-unsure", "words-temporarily")
 _DOUBTFUL = {"words-closed": ("5.7.",), "words-unavailable": ("5.7.", "5.2.")}  # so for us, or for now
 _UNKNOWN = Classification("unknown", Fault.SITE, Action.RETRY, "no-rule")
+
+
+def load_classifier(paths: Sequence[Path]) -> Classifier:
+    """Return the classifier by the rules of ``paths``, then the shipped ones. Raises ConfigError."""
+    return Classifier(load_rules(paths)) if paths else _by_shipped_rules()
+
+
+@cache
+def _by_shipped_rules() -> Classifier:
+    """Return one for all forked processes: an index of their own would take 3 MiB of each."""
+    return Classifier(load_rules())
 
 
 class Classifier:

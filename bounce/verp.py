@@ -23,7 +23,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from functools import lru_cache
 
 from mta.mail.address import Address
 from mta.mail.identity import MessageId, format_id, parse_id
@@ -40,8 +39,6 @@ _WORD = re.compile(
     rf"(?P<seal>[{_ALPHABET}]{{16}})\Z"
 )
 _YOUNGER = timedelta(days=1)  # clock difference between hosts
-
-_id = lru_cache(4096)(format_id)  # a message has several destinations and attempts
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +81,7 @@ class Verp:
         """Return the return path of a message for its recipient ``n``: 54 octets of local part. Raises ValueError."""
         if n > _LAST:
             raise ValueError(f"recipient {n} has no return path; a message has at most {_LAST + 1} of them")
-        said = f"{self._newest}{_id(message_id)}{_PAIRS[n >> 10]}{_PAIRS[n & 1023]}"
+        said = f"{self._newest}{format_id(message_id)}{_PAIRS[n >> 10]}{_PAIRS[n & 1023]}"
         return Address(f"{PREFIX}{said}{self._seal(self._newest, said)}", self._domain)
 
     def read(self, address: Address, now: datetime) -> ReturnPath | InvalidReturnPath | None:

@@ -38,7 +38,7 @@ def first_id_at(moment: datetime) -> MessageId:
 LENGTH = 26  # characters of an id as text
 
 
-@lru_cache(4096)  # of a message it is asked for its answer, its header and each of its events
+@lru_cache(512)  # of a message it is asked for its answer, its header and each of its events
 def format_id(message_id: MessageId) -> str:
     """Return the id as 26 lower-case characters."""
     value, pairs = message_id.int, []

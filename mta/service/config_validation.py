@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bounce.classify import Classifier
+from bounce.classify import Classifier, load_classifier
 from bounce.rules import RuleBook, load_rules
 from bounce.suppression import threshold_faults
 from config.load import draft_file
@@ -31,6 +31,7 @@ from mta.service.certificate_check import certificate_mistakes
 from mta.service.composition import rule_context
 from mta.service.environment_check import environment_mistakes, public_host
 from mta.smtp_server.tls import CertificateError, server_context
+from mta.store.postgres.secrets import OCTETS, Secrets
 from mta.web.https import https_context
 from policy.permission.tokens import SampleTokens
 from policy.permission.traps import TrapAddresses
@@ -90,10 +91,10 @@ def validate_profiles(settings: Settings) -> Profiles:
 
 
 def warm_up() -> None:
-    """Fill the caches that every configuration needs: patterns, bounce rules, profiles."""
-    settings = Settings()
-    list(_rules(settings, load_rules([])))
-    validate_profiles(settings)
+    """Fill the caches that every configuration needs: patterns, bounce rules, profiles, what OpenSSL makes once."""
+    load_classifier([]).sample_errors()
+    validate_profiles(Settings())
+    Secrets(bytes(OCTETS)).seal(b"")
 
 
 def _rules(settings: Settings, book: RuleBook) -> Iterator[Mistake]:

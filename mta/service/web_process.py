@@ -40,14 +40,13 @@ from mta.store.store import Store, StoreUnavailable
 from mta.web.asgi import Receive, Scope, Send, send_unavailable
 from mta.web.monitoring import monitoring_app
 from mta.web.pages.rates import RateHistory
-from mta.web.public import PublicPages
 from mta.web.readiness import ServiceReadiness
 from mta.web.server import HttpLimits, HttpServer, PlainPort
-from mta.web.sign_up import FormClock
 from mta.web.webhook_sender import WebhookSender
 
 if TYPE_CHECKING:
     from mta.service.admin_side import AdminSide
+    from mta.web.public import PublicPages
 
 log = get_logger()
 
@@ -58,28 +57,36 @@ ANSWER_WITHIN = 30.0  # seconds that the supervisor may take to read the configu
 
 
 class PublicSide:
-    """The server of the pages for recipients, if a port is configured."""
+    """The pages for recipients and their server, if a port is configured; else they are not even imported."""
 
-    def __init__(self, settings: Settings, store: Store, secrets: Secrets, metrics: Metrics) -> None:
-        self._secrets = secrets
-        tokens = open_tokens(settings, secrets)
-        self._pages = PublicPages(store, tokens, FormClock(secrets.derive("form clock")), settings, metrics)
-        self._server = HttpServer(self._pages.app, "web.public")
+    def __init__(self, store: Store, secrets: Secrets, metrics: Metrics) -> None:
+        self._store, self._secrets, self._metrics = store, secrets, metrics
+        self._served: tuple[PublicPages, HttpServer] | None = None
 
     async def open(self, settings: Settings, bound: socket.socket | None = None) -> None:
         """Start to listen. Raises OSError if the port is taken, CertificateError."""
         if settings.web.public.port is not None:
-            await self._server.open(settings.web.public, bound)
+            from mta.web.public import PublicPages  # noqa: PLC0415 - with what they import they take 8 MiB
+            from mta.web.sign_up import FormClock  # noqa: PLC0415
+
+            tokens, clock = open_tokens(settings, self._secrets), FormClock(self._secrets.derive("form clock"))
+            pages = PublicPages(self._store, tokens, clock, settings, self._metrics)
+            server = HttpServer(pages.app, "web.public")
+            self._served = pages, server
+            await server.open(settings.web.public, bound)
         elif settings.web.public.url:
             log.warning("unsubscribe pages not served here: web.public.url is set, web.public.port is not")
 
     def configure(self, settings: Settings) -> None:
         """Apply reloaded settings. Raises CertificateError; then the old certificate stays."""
-        self._pages.configure(settings, open_tokens(settings, self._secrets))
-        self._server.configure(settings.web.public)
+        if self._served:
+            pages, server = self._served
+            pages.configure(settings, open_tokens(settings, self._secrets))
+            server.configure(settings.web.public)
 
     async def close(self) -> None:
-        await self._server.close()
+        if self._served:
+            await self._served[1].close()
 
 
 class SupervisorLink:
@@ -236,7 +243,7 @@ async def _open(
         monitoring = HttpServer(monitoring_app(readiness, start.run_dir), "web")
         stack.push_async_callback(monitoring.close)
         await monitoring.open(PlainPort(settings.web.address, settings.web.port), bound["web"])
-        public = PublicSide(settings, store, secrets, metrics)
+        public = PublicSide(store, secrets, metrics)
         stack.push_async_callback(public.close)
         await public.open(settings, bound.get("web.public"))
         admin = AdminListener(start, store, secrets, metrics, readiness, disk, link, tasks)

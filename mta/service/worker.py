@@ -23,8 +23,7 @@ from typing import assert_never
 
 import uvloop
 
-from bounce.classify import Classifier
-from bounce.rules import load_rules
+from bounce.classify import load_classifier
 from bounce.suppression import SoftBounceThresholds, soft_bounce_thresholds
 from config.schema import Limits, Settings
 from mta.delivery.courier import Courier
@@ -151,7 +150,7 @@ class Worker:
             courier=self.courier,
             dsn=self._dsn_composer(settings),
             profiles=profiles,
-            classifier=_classifier(settings),
+            classifier=load_classifier(settings.bounces.rules),
             events=self.events,
             metrics=metrics,
             tasks=tasks,
@@ -272,7 +271,11 @@ class Worker:
     async def configure(self, settings: Settings) -> None:
         """Apply reloaded settings. Sessions and attempts under way keep those that they began with."""
         # First what may fail, before anything is changed.
-        classifier, tls, profiles = _classifier(settings), _tls(settings), open_profiles(settings, self.secrets)
+        classifier, tls, profiles = (
+            load_classifier(settings.bounces.rules),
+            _tls(settings),
+            open_profiles(settings, self.secrets),
+        )
         thresholds = _thresholds(settings)
         self.keys.configure(settings.signing)
         self.resolver.configure(settings)
@@ -324,7 +327,7 @@ class Worker:
             domain=domain,
             tokens=open_tokens(settings, self.secrets),
             verp=verp,
-            classifier=_classifier(settings),
+            classifier=load_classifier(settings.bounces.rules),
             thresholds=_thresholds(settings),
             trusted_reporters=tuple(settings.reports.trusted_reporters),
             postmaster=Address.parse(forward) if forward else None,
@@ -416,10 +419,6 @@ def _report_limits(settings: Settings, descriptors: Descriptors) -> Limits:
     """Return the limits of submission with those that differ for reports. Reports may have lines of any length."""
     limits = Limits.of(settings.submission.limits, settings.reports.limits, line_length=100_000)
     return limits.model_copy(update={"connections": descriptors.reports})
-
-
-def _classifier(settings: Settings) -> Classifier:
-    return Classifier(load_rules(settings.bounces.rules))
 
 
 def _thresholds(settings: Settings) -> SoftBounceThresholds:

@@ -201,7 +201,7 @@ def _address(path: str, whose: str, status: str, *, utf8: bool) -> Address:
         raise Rejected(Reply(501, status, f"Bad {whose} address syntax: {error}")) from None
 
 
-_parse = lru_cache(8192)(Address.parse)  # senders repeat from message to message
+_parse = lru_cache(512)(Address.parse)  # senders repeat from message to message
 
 
 def _read_size(value: str | None, max_size: int) -> int:

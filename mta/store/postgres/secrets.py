@@ -23,7 +23,7 @@ from mta.mail.address import Address
 
 PLACEHOLDER_DOMAIN = "erased.invalid"
 
-_OCTETS = 32
+OCTETS = 32
 _NONCE = 12  # octets, NIST SP 800-38D 5.2.1.1
 
 
@@ -37,8 +37,8 @@ class Secrets:
     __slots__ = ("_address_key", "_mailbox_key", "_root", "_seal", "_sketch_key")
 
     def __init__(self, root: bytes) -> None:
-        if len(root) != _OCTETS:
-            raise SecretError(f"the installation's secret has {_OCTETS} octets, not {len(root)}")
+        if len(root) != OCTETS:
+            raise SecretError(f"the installation's secret has {OCTETS} octets, not {len(root)}")
         self._root = root
         self._address_key, self._mailbox_key = self.derive("address"), self.derive("mailbox")
         self._sketch_key = self.derive("list sketch")
@@ -64,7 +64,7 @@ class Secrets:
             root = bytes.fromhex(path.read_text(encoding="ascii").strip())
             return cls(root)
         except ValueError:
-            raise SecretError(f"{path} must hold {_OCTETS} octets as {2 * _OCTETS} hexadecimal digits") from None
+            raise SecretError(f"{path} must hold {OCTETS} octets as {2 * OCTETS} hexadecimal digits") from None
 
     @property
     def root(self) -> bytes:
@@ -111,7 +111,7 @@ def _create(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, half = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")  # mode 0600
     with open(descriptor, "w") as file:
-        file.write(os.urandom(_OCTETS).hex() + "\n")
+        file.write(os.urandom(OCTETS).hex() + "\n")
         file.flush()
         os.fsync(file.fileno())
     try:

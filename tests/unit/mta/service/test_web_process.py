@@ -43,7 +43,7 @@ async def test_links_work_before_and_after_a_change_of_keys(store: Store, secret
         open_tokens(each, secrets).make(Claim("u", 1, bytes([n]) * 16, "", ""))
         for n, each in enumerate((before, after))
     ]
-    public = PublicSide(before, store, secrets, Metrics())
+    public = PublicSide(store, secrets, Metrics())
     await public.open(before)
     try:
         public.configure(after)
@@ -58,7 +58,7 @@ async def test_links_work_before_and_after_a_change_of_keys(store: Store, secret
 
 
 async def test_an_operator_who_gave_links_but_no_port_is_told(store: Store, secrets: Secrets) -> None:
-    public = PublicSide(settings(None), store, secrets, Metrics())
+    public = PublicSide(store, secrets, Metrics())
     with structlog.testing.capture_logs() as logged:
         await public.open(settings(None))
         await public.open(Settings())
