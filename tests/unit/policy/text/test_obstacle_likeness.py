@@ -68,6 +68,19 @@ def test_what_honest_senders_say_there_is_none(sentence: str, nearness: Nearness
     assert not likened(sentence, nearness)
 
 
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Mit sportlichen Grüßen, der Vorstand", "Mit musikalischem Gruß, die Kapelle", "Fair winds from the crew",
+        "Water is still high on the Taylor", "Good hunting, your guides on the Madison", "Dank van het koor",
+        "De kersen zijn vroeg dit jaar", "Les cerises sont en avance cette année", "Con un saludo musical, el director",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("nearness", LIKE)
+def test_a_greeting_behind_the_link_is_none(sentence: str, nearness: Nearness) -> None:
+    assert not likened(sentence, nearness)
+
+
 def test_names_and_subjects_are_unknown_words_that_tell_nothing_of_unsubscribing() -> None:
     sentence = "Enough of heirloom tomatoes, dahlias and rhubarb? Unsubscribe from the Larkspur Gazette"
     assert not likened(sentence, Nearness.ABOUT)
