@@ -279,10 +279,10 @@ class SmtpClientProtocol(SMTPProtocol):
             self.in_doubt = False
         return self._collected()[0]
 
-    def _put(self, octets: bytes) -> bool:
+    def _put(self, octets: bytes | memoryview) -> bool:
         """Write; return whether the connection is still there."""
         try:
-            self.write(octets)
+            self.write(cast(bytes, octets))  # the transport takes either
         except SMTPServerDisconnected:
             self.end(_CLOSED)
             return False
@@ -290,10 +290,11 @@ class SmtpClientProtocol(SMTPProtocol):
 
     async def _put_blocks(self, octets: bytes, timeout: float, waiter: asyncio.Future[None]) -> bool:
         """Write no faster than it is taken; return False if session or message ended before the last block."""
-        for start in range(0, len(octets), BLOCK):
+        view = memoryview(octets)
+        for start in range(0, len(view), BLOCK):
             if self._paused:
                 await self._drain(timeout)
-            if waiter.done() or not self._put(octets[start : start + BLOCK]):
+            if waiter.done() or not self._put(view[start : start + BLOCK]):
                 return False
         return True
 
