@@ -12,7 +12,8 @@ What rules write into the message is written when all have run, each field in pl
 in place of an earlier one's. Notices are written into the texts all at once.
 
 A message that is the same as one that was confirmed (``policy.mailing.reference``) is not read again by the rules that
-judge the content alone: what they found in the confirmed one counts.
+judge the content alone: what they found in the confirmed one counts. Nor is a body that came before
+(``policy.text.known_texts``) and passed.
 
 Invariants: the chain knows no particular rule, and does nothing that no rule asked for.
 
@@ -47,7 +48,7 @@ from policy.base import (
 )
 from policy.footer.notice import Notice
 from policy.header_fields import named, stamp
-from policy.mailing.reference import Matched
+from policy.mailing.reference import Matched, Reference
 
 NAMED = 20  # failing recipients that a reply names; the record has them all
 
@@ -261,12 +262,11 @@ def personalise(chain: Chain, message: Message, facts: Facts, now: datetime) -> 
 
 def _run(steps: Sequence[_Step], message: Message, facts: Facts, now: datetime) -> _Run:
     run = _Run(message)
-    matched = facts.reference if isinstance(facts.reference, Matched) else None
     for step in steps:
         name, observed = step.name, step.observed
         try:
             if step.on_content is not None:
-                known = _known(step, matched, message, facts, now) if matched and step.content_only else None
+                known = _known(step, message, facts, now) if step.content_only else None
                 verdict, evidence = known or step.on_content(message, facts, now)
                 run.take(name, verdict, evidence, None, observed=observed)
             if step.on_recipient is not None:
@@ -282,12 +282,26 @@ def _run(steps: Sequence[_Step], message: Message, facts: Facts, now: datetime) 
     return run
 
 
-def _known(step: _Step, matched: Matched, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str] | None:
+def _known(step: _Step, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str] | None:
     """Return what a rule about the content alone says of the reference that the message matches, if it passes whatever
-    the values of the variables are; None: the rule is asked itself."""
-    assert step.on_content is not None
-    reference = matched.reference
+    the values of the variables are, or of the same body, which may have come before; None: it is asked itself."""
     beside = facts.account, facts.mailing.pages if facts.mailing else None
+    if isinstance(facts.reference, Matched):
+        return _of_reference(step, facts.reference.reference, beside, message, facts, now)
+    known, evidence = facts.reading.passes.get(step.rule, (None, ""))
+    if known == beside:
+        return Pass(), evidence
+    assert step.on_content is not None
+    said = step.on_content(message, facts, now)
+    if isinstance(said[0], Pass):
+        facts.reading.passes[step.rule] = beside, said[1]
+    return said
+
+
+def _of_reference(
+    step: _Step, reference: Reference, beside: object, message: Message, facts: Facts, now: datetime
+) -> tuple[Verdict, str] | None:
+    assert step.on_content is not None
     known, evidence = reference.passes.get(step.rule, (None, None))
     if known != beside:
         said = step.on_content(message, replace(facts, reading=reference.source.reading), now)

@@ -122,7 +122,7 @@ class _Bodies:
 
 class MessageText:
     """``content``: the whole message, of whose header only what begins with Content- counts. Decoded on demand, only
-    once."""
+    once. ``passes``: what the rules of a chain found, which keeps it here."""
 
     __slots__ = (
         "_beside",
@@ -135,10 +135,12 @@ class MessageText:
         "_texts",
         "_views",
         "_writer",
+        "passes",
     )
 
     def __init__(self, content: bytes) -> None:
         self._content = content
+        self.passes: dict[object, tuple[object, str]] = {}
         self._root: PyLazyMimePart | str | None = None
         self._bodies: _Bodies | None = None
         self._writer: NoticeWriter | None = None
