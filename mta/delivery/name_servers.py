@@ -18,7 +18,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 import dns.exception
@@ -36,10 +35,11 @@ from dns.rdtypes.IN.AAAA import AAAA
 
 from config.schema import DnsSettings
 from mta.delivery import dns_wire
-from mta.delivery.dns_wire import Answer, Question, WireName
+from mta.delivery.dns_wire import Answer, Question
 from mta.delivery.route import MxHost
 from mta.delivery.shortage import Shortage, shortage
 from mta.delivery.tls.dane import Tlsa
+from mta.mail.values import dataclass, replace
 
 CONCURRENT = 200  # questions under way at once, each with its own socket
 MAX_ALIASES = 8  # followed by us; what a server follows comes in one answer
@@ -95,7 +95,7 @@ class Unknown:
 class _Alias:
     """The name is another one's alias, and nothing was said about that."""
 
-    target: WireName
+    target: str
     secure: bool
 
 
@@ -143,8 +143,8 @@ class NameServers:
                 return found
             secure = secure and found.secure
             if not isinstance(found, _Alias):
-                return replace(found, secure=secure)
-            question = question._replace(name=found.target)
+                return found if secure else replace(found, secure=False)
+            question = Question.of(found.target, question.kind)
         return Unknown(f"more than {MAX_ALIASES} aliases")
 
     async def _ask_all(self, question: Question) -> DnsAnswer | _Alias:
@@ -202,7 +202,7 @@ class NameServers:
         secure = self._validating and bool(answer.flags & dns.flags.AD)
         if answer.data:
             data = dict.fromkeys(value for each in answer.data if (value := _value(each)) is not None)
-            return Records(tuple(data), ttl, secure, dns_wire.text(answer.owner))
+            return Records(tuple(data), ttl, secure, answer.owner)
         missing = answer.code == dns.rcode.NXDOMAIN
         if dns.rdatatype.SOA not in answer.authority:
             ttl = self._settings.min_ttl  # RFC 2308 5: nothing says for how long
@@ -212,7 +212,7 @@ class NameServers:
                 return Unknown("lame: it refers to other servers")
             if not answer.flags & _KNOWN:
                 return Unknown("lame: neither an authority nor a resolver")
-        return Missing(ttl, secure) if missing else Records((), ttl, secure, dns_wire.text(answer.owner))
+        return Missing(ttl, secure) if missing else Records((), ttl, secure, answer.owner)
 
 
 async def _by_udp(server: Server, query: bytes, question: Question) -> Answer:
