@@ -43,6 +43,7 @@ from mta.mail.values import dataclass, replace
 
 CONCURRENT = 200  # questions under way at once, each with its own socket
 MAX_ALIASES = 8  # followed by us; what a server follows comes in one answer
+AGAIN = 0.5  # seconds after which a server whose port is closed is asked again
 WITHOUT_EDNS = 3600.0  # seconds for which a server is asked without EDNS
 
 _NO_EDNS = frozenset({"FORMERR", "NOTIMP", "BADVERS"})  # what servers say that do not know it (RFC 6891 7)
@@ -222,10 +223,14 @@ async def _by_udp(server: Server, query: bytes, question: Question) -> Answer:
     family = socket.AF_INET6 if ":" in server[0] else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
         sock.connect(server)
-        sock.send(query)
         while True:
-            if answer := dns_wire.read(await loop.sock_recv(sock, _MOST), query, question):
+            try:
+                sock.send(query)
+                while (answer := dns_wire.read(await loop.sock_recv(sock, _MOST), query, question)) is None:
+                    pass
                 return answer
+            except ConnectionRefusedError:  # nobody listens: it may be about to start again
+                await asyncio.sleep(AGAIN)
 
 
 async def _by_tcp(server: Server, query: bytes, question: Question) -> Answer:

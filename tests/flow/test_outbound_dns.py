@@ -426,3 +426,15 @@ async def test_the_servers_of_the_system(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("dns.resolver.Resolver", none)
     assert isinstance(await Resolver(Settings()).route("example.com"), Reply)
     assert asked[0] == ("127.0.0.1", 53)
+
+
+async def test_a_server_that_starts_again_is_waited_for() -> None:
+    async with far_end() as far:
+        await far.receiver()
+        await far.nameserver.stop()
+        asked = asyncio.create_task(far.route())
+        await asyncio.sleep(0.1)
+        assert not asked.done()
+        await far.nameserver.start(port=far.dns_port)
+        assert addresses(await asked) == ["127.0.0.2"]
+        assert all(query.edns for query in far.nameserver.queries)
