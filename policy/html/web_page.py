@@ -16,7 +16,7 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from policy.html.document import LIMIT, Link, check_tags
 from policy.reading_budget import ReadingBudget, TooIntricate
-from policy.text.message_text import codec_of
+from policy.text.parts import codec_of
 
 MAX_FORMS, MAX_FIELDS = 50, 200
 

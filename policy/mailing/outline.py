@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from fast_mail_parser import PyLazyMimePart
-
 from policy.text.message_text import MessageText
+from policy.text.parts import Part
 
 MAX_PARTS = 200
 
@@ -27,7 +26,7 @@ class Outline:
     """``shape``: of each part, top to bottom, the number of its parts and its fields. ``leaves``: those without."""
 
     shape: tuple[tuple[int, bool, tuple[tuple[str, str], ...]], ...]
-    leaves: tuple[PyLazyMimePart, ...]
+    leaves: tuple[Part, ...]
 
 
 def outline_of(reading: MessageText) -> Outline | None:
@@ -37,8 +36,8 @@ def outline_of(reading: MessageText) -> Outline | None:
     shape, leaves, waiting = [], [], [reading.root]
     while waiting:
         part = waiting.pop()
-        children = [] if part.is_message else part.children
-        shape.append((len(children), part.is_message, tuple(_fields(part))))
+        children = [] if part.kind.is_message else part.children
+        shape.append((len(children), part.kind.is_message, tuple(_fields(part))))
         if len(shape) > MAX_PARTS:
             return None
         if children:
@@ -48,10 +47,10 @@ def outline_of(reading: MessageText) -> Outline | None:
     return Outline(tuple(shape), tuple(leaves))
 
 
-def _fields(part: PyLazyMimePart) -> list[tuple[str, str]]:
+def _fields(part: Part) -> list[tuple[str, str]]:
     """Return what the header says of a part; what it says twice is there twice."""
     fields = []
-    for name, values in part.headers.items():
+    for name, values in part.raw.headers.items():
         if name[:8].lower() != "content-":
             continue
         name = name.lower()

@@ -25,7 +25,7 @@ from policy.mailing.outline import Outline, outline_of
 from policy.mailing.template import Template, TextDifference
 from policy.mailing.variables import Reader, Variable, VariableKind
 from policy.text.header_text import LONGEST, decoded, shown
-from policy.text.message_text import MessageText, is_body, is_page
+from policy.text.message_text import MessageText
 
 MAX_REFERENCES = 100  # of one mailing, with their samples
 MAX_OCTETS = 2 * 1024 * 1024  # of a reference
@@ -66,7 +66,7 @@ class ReadMessage:
     def between(self) -> int:
         """The octets of the body that belong to no part: boundaries, and what no program shows."""
         leaves = self.outline.leaves if self.outline else ()
-        return self.size - self.headers.size - sum(part.encoded_size or 0 for part in leaves)
+        return self.size - self.headers.size - sum(part.encoded_size for part in leaves)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,16 +140,16 @@ class Reference:
         reached = 1000
         for body, part in zip(self.bodies, outline.leaves, strict=True):
             if body.template is None:
-                if body.digest != _digest(part.content):
-                    return Unmatched(self.number, f"its part {shown(part.content_type)} is not the same", reached)
+                if body.digest != _digest(part.octets):
+                    return Unmatched(self.number, f"its part {shown(part.kind.type)} is not the same", reached)
                 continue
             written = source.reading.text_of(part)
             text = _normal(written, body.is_page)
             if len(written) - len(text) > body.blank + BLANK:
-                return Unmatched(self.number, f"its {part.content_type} has more blank lines", reached)
+                return Unmatched(self.number, f"its {part.kind.type} has more blank lines", reached)
             found = body.template.values(text, reader, slots)
             if isinstance(found, TextDifference):
-                return Unmatched(self.number, f"in its {part.content_type}, {found.text}", reached + found.reached)
+                return Unmatched(self.number, f"in its {part.kind.type}, {found.text}", reached + found.reached)
             reached += len(text)
         return Matched(self, tuple(slots.values()))
 
@@ -252,10 +252,10 @@ def _compiled(
     subject = Template(text, infer(text, reader, is_page=False, learned=of_subject))
     bodies = []
     for part, learned in zip(outline.leaves, of_bodies or [()] * len(outline.leaves), strict=True):
-        if not is_body(part):
-            bodies.append(_Body(None, digest=_digest(part.content)))
+        if not part.is_body:
+            bodies.append(_Body(None, digest=_digest(part.octets)))
             continue
-        page = is_page(part)
+        page = part.is_page
         written = source.reading.text_of(part)
         text = _normal(written, page)
         template = Template(text, infer(text, reader, is_page=page, learned=learned))
@@ -295,5 +295,5 @@ def _values(headers: Headers, names: Sequence[bytes]) -> tuple[tuple[str, ...], 
     return tuple(tuple(unfold(value).strip() for value in headers.all(name)) for name in names)
 
 
-def _digest(content: bytes | None) -> bytes:
-    return sha256(content or b"").digest()
+def _digest(content: bytes) -> bytes:
+    return sha256(content).digest()

@@ -23,7 +23,7 @@ from mta.mail.reply import Reply
 from policy.base import Facts, Pass, Refuse, Verdict
 from policy.rule_context import RuleContext
 from policy.text.header_text import plain, shown
-from policy.text.message_text import Attachment
+from policy.text.parts import Attachment
 from policy.wordlists import shipped
 
 Kind = Literal["programs", "scripts", "shortcuts", "images", "macros", "pages"]

@@ -241,6 +241,9 @@ def test_each_reader_sees_one_view(content: bytes, views: list[str]) -> None:
     "content",
     [
         multipart("mixed", "Content-Type: text/plain\r\nContent-Type: text/html\r\n\r\nx"),
+        multipart("mixed", "Content-Type: text/plain\r\ncontent-TYPE: text/html\r\n\r\nx"),
+        multipart("mixed", "Content-Type: text/plain\r\nContent-Type : text/html\r\n\r\nx"),
+        multipart("mixed", "Content-Type\t: text/html\r\n\r\nx"),
         multipart("mixed", f"Content-Disposition: inline\r\nContent-Disposition: attachment\r\n{TEXT_PART}"),
         multipart("mixed", TEXT_PART, more="; boundary=c"),
         multipart("mixed", TEXT_PART, more="; boundary*=utf-8''c"),
