@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from policy.text.message_text import MessageText
-from policy.text.parts import Part
+from policy.text.parts import MessagePart
 
 MAX_PARTS = 200
 
@@ -26,7 +26,7 @@ class Outline:
     """``shape``: of each part, top to bottom, the number of its parts and its fields. ``leaves``: those without."""
 
     shape: tuple[tuple[int, bool, tuple[tuple[str, str], ...]], ...]
-    leaves: tuple[Part, ...]
+    leaves: tuple[MessagePart, ...]
 
 
 def outline_of(reading: MessageText) -> Outline | None:
@@ -47,7 +47,7 @@ def outline_of(reading: MessageText) -> Outline | None:
     return Outline(tuple(shape), tuple(leaves))
 
 
-def _fields(part: Part) -> list[tuple[str, str]]:
+def _fields(part: MessagePart) -> list[tuple[str, str]]:
     """Return what the header says of a part; what it says twice is there twice."""
     fields = []
     for name, values in part.raw.headers.items():

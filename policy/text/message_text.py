@@ -27,7 +27,7 @@ from policy.html.document import LIMIT, HtmlDocument, Image, Link
 from policy.html.visibility import Hidden, Unproven
 from policy.reading_budget import ReadingBudget, TooIntricate
 from policy.text.page_cache import PageCache, Recent
-from policy.text.parts import Attachment, Bodies, Part, bodies_of, tree_of
+from policy.text.parts import Attachment, Bodies, MessagePart, bodies_of, tree_of
 from policy.text.plain_alternative import only_points, opened
 from policy.text.wrapped_lines import unwrapped
 
@@ -97,7 +97,7 @@ class MessageText:
     def __init__(self, content: bytes) -> None:
         self._content = content
         self.passes: dict[object, tuple[object, str]] = {}
-        self._root: Part | str | None = None
+        self._root: MessagePart | str | None = None
         self._bodies: Bodies | None = None
         self._writer: NoticeWriter | None = None
         self._budget = ReadingBudget()
@@ -115,18 +115,18 @@ class MessageText:
         return self._writer
 
     @property
-    def root(self) -> Part | None:
+    def root(self) -> MessagePart | None:
         """The tree of its parts, None if it cannot be read."""
         if self._root is None:
             self._root = tree_of(self._content)
         return None if isinstance(self._root, str) else self._root
 
-    def text_of(self, part: Part) -> str:
+    def text_of(self, part: MessagePart) -> str:
         """The text of a part of the tree as it was written; "" if it has too much."""
         return self._text(part)
 
     def with_texts(self, texts: Mapping[int, str]) -> MessageText:
-        """The same message with other texts, by the number of their part (``Part.leaves``)."""
+        """The same message with other texts, by the number of their part (``MessagePart.leaves``)."""
         other = MessageText(self._content)
         if other.root is not None:
             leaves = list(other.root.leaves)
@@ -164,7 +164,7 @@ class MessageText:
             self._beside = tuple(view for view in found if view is not None)
         return self._beside
 
-    def _view_beside(self, part: Part) -> View | None:
+    def _view_beside(self, part: MessagePart) -> View | None:
         """What readers of a text beside a page see, None for a note that leads to the page. One that came before is not
         even decoded."""
         if id(part) in self._texts or part.encoded_size > FEW_OCTETS:
@@ -236,12 +236,12 @@ class MessageText:
         return self._bodies
 
     @property
-    def _shown(self) -> tuple[Part, ...]:
+    def _shown(self) -> tuple[MessagePart, ...]:
         """The parts that some reader sees."""
         views = self._parts.views
         return views[0] if len(views) == 1 else tuple({id(part): part for view in views for part in view}.values())
 
-    def _view(self, parts: Sequence[Part]) -> View:
+    def _view(self, parts: Sequence[MessagePart]) -> View:
         sources = tuple(self._page(part) if part.is_page else self._text(part) for part in parts)
         if len(sources) == 1 and isinstance(page := sources[0], HtmlDocument):
             return View(page.text, page.links[:MAX_LINKS], sources, page.kept)
@@ -249,7 +249,7 @@ class MessageText:
         links = (link for part in parts for link in self._links_of(part))
         return View(text, tuple(islice(links, MAX_LINKS)), sources)
 
-    def _text(self, part: Part) -> str:
+    def _text(self, part: MessagePart) -> str:
         text = self._texts.get(id(part))
         if text is None:
             try:
@@ -262,13 +262,13 @@ class MessageText:
             self._texts[id(part)] = text
         return text
 
-    def _page(self, part: Part) -> HtmlDocument:
+    def _page(self, part: MessagePart) -> HtmlDocument:
         page = self._pages.get(id(part))
         if page is None:
             page = self._pages[id(part)] = _PAGES.page(self._text(part), self._budget)
         return page
 
-    def _links_of(self, part: Part) -> Iterator[Link]:
+    def _links_of(self, part: MessagePart) -> Iterator[Link]:
         if part.is_page:
             yield from self._page(part).links
         else:
@@ -292,7 +292,7 @@ def _plain_links(text: str) -> Iterator[Link]:
 _ENCODED = frozenset({"base64", "quoted-printable"})
 
 
-def _decode(part: Part) -> str:
+def _decode(part: MessagePart) -> str:
     """The text of a part, at most ``LIMIT`` characters, line ends as LF; what has no meaning becomes U+FFFD."""
     octets = part.octets[: LIMIT * 4]
     if part.kind.codec is None:

@@ -81,7 +81,7 @@ class PartKind:
         return self.type in ("text/plain", "") or self.is_page
 
 
-class Part:
+class MessagePart:
     """``raw``: as the parser has it."""
 
     __slots__ = ("_children", "filename", "is_body", "is_leaf", "is_page", "kind", "raw")
@@ -92,12 +92,12 @@ class Part:
         self.filename = raw.filename
         self.is_page, self.is_body = kind.is_page, kind.is_body
         self.is_leaf = kind.is_message or not kind.is_multipart
-        self._children: list[Part] | None = None
+        self._children: list[MessagePart] | None = None
 
     @property
-    def children(self) -> list[Part]:
+    def children(self) -> list[MessagePart]:
         if self._children is None:
-            self._children = [Part(raw) for raw in self.raw.children[:MAX_PARTS]]
+            self._children = [MessagePart(raw) for raw in self.raw.children[:MAX_PARTS]]
         return self._children
 
     @property
@@ -114,7 +114,7 @@ class Part:
             return b""
 
     @property
-    def leaves(self) -> Iterator[Part]:
+    def leaves(self) -> Iterator[MessagePart]:
         """The parts that hold something, in order."""
         waiting = [self]
         for _ in range(MAX_PARTS):
@@ -133,26 +133,26 @@ class Bodies:
     and ``html``: all of a kind. ``beside``: plain alternatives to a page. ``unread``: what readers see and is not read
     here."""
 
-    views: tuple[tuple[Part, ...], ...] = ((),)
-    plain: tuple[Part, ...] = ()
-    html: tuple[Part, ...] = ()
-    beside: tuple[Part, ...] = ()
+    views: tuple[tuple[MessagePart, ...], ...] = ((),)
+    plain: tuple[MessagePart, ...] = ()
+    html: tuple[MessagePart, ...] = ()
+    beside: tuple[MessagePart, ...] = ()
     attachments: tuple[Attachment, ...] = ()
     fault: str = ""
     unread: str = ""
 
 
-def tree_of(content: bytes) -> Part | str:
+def tree_of(content: bytes) -> MessagePart | str:
     """Return the parts of a message, or why they cannot be told."""
     if not content:
         return ""
     try:
-        return Part(parse_email_tree(content, mode="lazy"))
+        return MessagePart(parse_email_tree(content, mode="lazy"))
     except (ParseError, ValueError, RecursionError) as error:
         return f"the MIME structure cannot be read ({type(error).__name__})"
 
 
-def bodies_of(root: Part) -> Bodies:
+def bodies_of(root: MessagePart) -> Bodies:
     """Return which parts are shown, and which are attached."""
     leaves, every = list(root.leaves), list(_every(root))
     bodies = [part for part in leaves if part.is_body]
@@ -175,7 +175,7 @@ def bodies_of(root: Part) -> Bodies:
     )
 
 
-def _every(root: Part) -> Iterator[Part]:
+def _every(root: MessagePart) -> Iterator[MessagePart]:
     """All parts in order, those that hold others too, and those of attached messages."""
     waiting = [root]
     for _ in range(MAX_PARTS):
@@ -186,12 +186,12 @@ def _every(root: Part) -> Iterator[Part]:
         waiting += reversed(part.children)
 
 
-def _is_attached(part: Part) -> bool:
+def _is_attached(part: MessagePart) -> bool:
     """Whether a reader could save it."""
     return not part.kind.is_multipart and bool(part.filename or not part.is_body)
 
 
-def _attachment(part: Part) -> Attachment:
+def _attachment(part: MessagePart) -> Attachment:
     size = part.encoded_size
     if part.kind.encoding == "base64":
         size = size * 57 // 78  # lines of 76 characters and CRLF (RFC 2045 6.8)
@@ -199,7 +199,7 @@ def _attachment(part: Part) -> Attachment:
     return Attachment(name, part.kind.type or "text/plain", size)
 
 
-def _views(root: Part) -> list[list[Part]]:
+def _views(root: MessagePart) -> list[list[MessagePart]]:
     """The leaves that a reader's program shows, in order, for each choice that programs make; the last alternative
     first. There are as many choices as one place has alternatives that are pages."""
     ordinary = list(_shown(root, {}))
@@ -213,7 +213,7 @@ def _views(root: Part) -> list[list[Part]]:
     return [view for n, view in enumerate(views) if n == 0 or view != ordinary]
 
 
-def _shown(root: Part, chosen: Mapping[int, Part]) -> Iterator[Part]:
+def _shown(root: MessagePart, chosen: Mapping[int, MessagePart]) -> Iterator[MessagePart]:
     """The leaves that the reader's program shows, in order. ``chosen``: alternatives that it takes in place of the last
     that it can display, by where they are."""
     waiting = [root]
@@ -234,7 +234,7 @@ def _shown(root: Part, chosen: Mapping[int, Part]) -> Iterator[Part]:
             waiting += reversed(part.children)
 
 
-def _root_of(related: Part) -> list[Part]:
+def _root_of(related: MessagePart) -> list[MessagePart]:
     """The part that is shown: the one that ``start`` names, else the first (RFC 2387 3.2)."""
     if start := related.kind.start:
         named = [part for part in related.children if _content_id(part) == start]
@@ -243,7 +243,7 @@ def _root_of(related: Part) -> list[Part]:
     return related.children[:1]
 
 
-def _content_id(part: Part) -> str:
+def _content_id(part: MessagePart) -> str:
     found = (values[0] for name, values in part.raw.headers.items() if name.lower() == "content-id")
     return next(found, "").strip("<> \t\r\n")
 
