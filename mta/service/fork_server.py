@@ -55,6 +55,8 @@ _MAX_SOCKETS = 253  # the kernel's limit per message
 # M_ARENA_MAX of mallopt(3).
 _MALLOC = {-1: 16 * 2**20, -3: 8 * 2**20, -8: 1}
 _PR_SET_DUMPABLE = 4
+_C = ctypes.CDLL(None)
+_clear_caches = getattr(sys, "_clear_internal_caches", sys._clear_type_cache)  # of names that types were asked for
 
 
 class ForkRequest(msgspec.Struct, frozen=True):
@@ -253,6 +255,9 @@ def preload(modules: Iterable[str]) -> None:
     gc.enable()
     gc.collect()
     gc.freeze()  # a collection would write to every object and so copy the shared pages
+    _clear_caches()  # each process would write to all names in it, one by one
+    if hasattr(_C, "malloc_trim"):  # glibc's
+        _C.malloc_trim(0)
 
 
 class _Server:
@@ -321,17 +326,16 @@ def _become(request: ForkRequest, sockets: Sequence[int]) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _close_all_but(sockets)
     _name(f"mta {request.name}")
-    library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt"):  # glibc's
+    if hasattr(_C, "mallopt"):  # glibc's
         for option, value in _MALLOC.items():
-            library.mallopt(option, value)
+            _C.mallopt(option, value)
     if request.user and os.geteuid() == 0:
         account = pwd.getpwnam(request.user)
         os.setgroups(os.getgrouplist(request.user, account.pw_gid))
         os.setresgid(account.pw_gid, account.pw_gid, account.pw_gid)
         os.setresuid(account.pw_uid, account.pw_uid, account.pw_uid)
         # As exec would do. Otherwise workers on a /proc with hidepid=2 cannot see each other, and look dead.
-        library.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
+        _C.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
     control, *others = [socket.socket(fileno=descriptor) for descriptor in sockets]
     importlib.import_module(request.module).main(control, others)
 
