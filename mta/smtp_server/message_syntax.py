@@ -20,12 +20,15 @@ from collections.abc import Iterator
 from io import IncrementalNewlineDecoder
 
 from config.schema import Limits
+from mta.mail.known_bodies import KnownBodies
 from mta.mail.mime_value import MAX_OCTETS, MimeValue, parse_mime_value
 from mta.mail.reply import Reply
 from mta.smtp_server.line_faults import bare_fault, length_fault
 
+BODIES = 1024 * 1024  # octets of bodies that are known to be sound, as those of a mailing's other messages
 MAX_HYPHEN_LINES = 200_000  # lines that could be delimiters: about 0.1 s of looking
 
+_SOUND: KnownBodies[bool] = KnownBodies(BODIES)
 _TYPE = re.compile(rb"\r\ncontent-type[ \t]*:((?:[^\r\n]|\r\n[ \t])*)", re.IGNORECASE)
 _LEAF = re.compile(rb"[ \t]*(?:text|image|audio|video|font|application)/", re.IGNORECASE)  # holds no parts
 _AS_WRITTEN = re.compile(rb'boundary[ \t]*=[ \t]*(?:"([^"\r\n]{1,200})"|([^\s;]{1,200}))', re.IGNORECASE)
@@ -34,8 +37,16 @@ _HYPHENS = re.compile(rb"\r\n--([^\r\n]*)")
 
 def message_fault(content: bytes, limits: Limits) -> Reply | None:
     """Return why ``content`` is rejected (RFC 5321 2.3.8 and 4.5.3.1.6, RFC 5322 2.1.1), or None."""
+    header = _header_block(content)
+    body = content[len(header) :]
+    beside = (*_types_of_holders(header), limits.line_length, limits.mime_depth, limits.mime_parts, limits.header_size)
+    if _SOUND.find(body, beside):
+        return _octets_fault(header, limits, 1) or _header_fault(header, limits)
     check = MessageCheck(limits)
-    return check.feed(content) or check.end()
+    fault = check.feed(content) or check.end()
+    if fault is None:
+        _SOUND.keep(True, body, beside)
+    return fault
 
 
 class MessageCheck:
@@ -48,10 +59,8 @@ class MessageCheck:
     def feed(self, piece: bytes, first_line: int = 1) -> Reply | None:
         """Return why the message is rejected, None if nothing is wrong so far. ``first_line``: its number."""
         limits = self._limits
-        if b"\0" in piece or not _ends_with_crlf(piece):
-            return bare_fault(piece, first_line)
-        if not _lines_fit(piece, limits.line_length + 2):
-            return length_fault(piece, limits.line_length, first_line)
+        if fault := _octets_fault(piece, limits, first_line):
+            return fault
         if first_line == 1:
             header = _header_block(piece)
             if fault := _header_fault(header, limits):
@@ -73,6 +82,14 @@ class MessageCheck:
         except _StructureError as error:
             return Reply(554, "5.6.0", str(error))
         return None
+
+
+def _octets_fault(piece: bytes, limits: Limits, first_line: int) -> Reply | None:
+    if b"\0" in piece or not _ends_with_crlf(piece):
+        return bare_fault(piece, first_line)
+    if not _lines_fit(piece, limits.line_length + 2):
+        return length_fault(piece, limits.line_length, first_line)
+    return None
 
 
 def _header_fault(header: bytes, limits: Limits) -> Reply | None:

@@ -168,3 +168,27 @@ def test_cr_and_lf_stand_together_in_whatever_order_octets_come() -> None:
     for octets in product((b"\r", b"\n", b"\r\n", b"a", b"\0", b"\xff"), repeat=5):
         content = b"".join(octets)
         assert ("bare <CR>" in (fault(content) or "")) == bool(apart.search(content)), content
+
+
+def test_a_body_that_came_before_is_judged_with_its_header() -> None:
+    body = nested(3).partition(b"\r\n\r\n")[2]
+    kind = b'Content-Type: multipart/mixed; boundary="b2"\r\n'
+    sound = kind + b"\r\n" + body
+    for _ in range(3):
+        assert fault(sound) is None
+        assert fault(b"Subject: other\r\n" + sound) is None
+    assert fault(sound, Limits(mime_depth=2, mime_parts=10)) == "MIME parts nested too deep: more than 2 levels"
+    assert fault(sound, Limits(mime_depth=5, mime_parts=2)) == "Too many MIME parts: more than 2"
+    assert fault(kind.replace(b"b2", b"b1") + b"\r\n" + body) is None
+    for header, refusal in (
+        (b"Subject: a\nb\r\n", "bare"),
+        (b"Subject: a\0b\r\n", "NUL"),
+        (b"Subject: " + b"a" * LIMITS.line_length + b"\r\n", "too long"),
+        (b"Subject: a\r\n" * (LIMITS.header_count + 1), "Too many header fields"),
+        (b"Subject: a\r\n a\r\n" + b" a\r\n" * LIMITS.header_size, "Header too large"),
+    ):
+        told = fault(header + sound)
+        assert told is not None, header[:20]
+        assert refusal in told
+    for octet in (b"\n", b"\r", b"\0"):
+        assert fault(sound.replace(b"hello", b"hel" + octet + b"o")) is not None
