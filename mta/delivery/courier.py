@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import field, replace
 from datetime import UTC, datetime
 
@@ -313,15 +312,16 @@ class Courier:
 
     async def _take_slot(self, path: EgressPath) -> None:
         """Count one more connection of the path; if there are too many, close an idle one first. Raises Shortage."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(SLOT_PATIENCE):
-                while not path.slots.take():
-                    self._pool.close_idle(path.source.name, path.site, 1)
-                    free = asyncio.Event()
-                    path.slots.when_free(free.set)
+        deadline = asyncio.get_running_loop().time() + SLOT_PATIENCE
+        while not path.slots.take():
+            self._pool.close_idle(path.source.name, path.site, 1)
+            free = asyncio.Event()
+            path.slots.when_free(free.set)
+            try:
+                async with asyncio.timeout_at(deadline):
                     await free.wait()
-                return
-        raise Shortage(Resource.SHARE)
+            except TimeoutError:
+                raise Shortage(Resource.SHARE) from None
 
     def _keep(self, session: DeliverySession, limits: PathLimits) -> None:
         most, octets = limits.messages_per_connection, limits.octets_per_connection

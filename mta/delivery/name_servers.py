@@ -142,9 +142,9 @@ class NameServers:
             found = await self._ask_all(question)
             if isinstance(found, Unknown):
                 return found
-            secure = secure and found.secure
             if not isinstance(found, _Alias):
-                return found if secure else replace(found, secure=False)
+                return found if secure or not found.secure else replace(found, secure=False)
+            secure = secure and found.secure
             question = Question.of(found.target, question.kind)
         return Unknown(f"more than {MAX_ALIASES} aliases")
 
