@@ -107,6 +107,8 @@ def read(wire: bytes, query: bytes, question: Question) -> Answer | None:
         at += len(asked)
     elif questions or flags & 0xF not in _CURT:
         return None
+    if flags & dns.flags.TC:  # it may end anywhere, and is asked for anew
+        return Answer(flags, flags & 0xF, (), question.text, 0, 0, frozenset())
     try:
         return _read(wire, at, flags, numbers, question)
     except (StructError, IndexError):

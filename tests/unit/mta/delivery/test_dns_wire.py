@@ -52,6 +52,16 @@ def test_a_query_is_what_dnspython_would_ask() -> None:
     assert plain[2:] == dns.message.make_query("example.com", "MX", id=0).to_wire()[2:]
 
 
+def test_what_was_cut_is_known_to_be_wherever_it_ends() -> None:
+    full = response("example.com. 60 MX 10 mx.example.com.", "example.com. 60 MX 20 mx2.example.com.")
+    full.flags |= dns.flags.TC
+    wire = full.to_wire()
+    for end in range(len(QUERY) - 11, len(wire) + 1):
+        found = read(wire[:end], QUERY, QUESTION)
+        assert found is not None
+        assert (found.is_truncated, found.data) == (True, ())
+
+
 def test_numbers_are_not_to_be_guessed() -> None:
     assert len({QUESTION.query(edns=False, secure=False)[:2] for _ in range(200)}) > 150
 
