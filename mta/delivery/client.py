@@ -103,24 +103,29 @@ class ReplyReader:
     def _take_lines(self, replies: list[ReceiverReply | NotSmtp]) -> None:
         buffer, start = self._rest, 0
         while True:
-            start = self._skip_odd(buffer, start)
+            if self.lenient:
+                start = self._skip_odd(buffer, start)
             match = _LINE.match(buffer, start)
             if match is None:
                 break
             code, more, text = match.groups()
-            start = match.end()
             if self._lines and code != self._code:
                 codes = f"{self._code.decode()} and {code.decode()}"
                 replies.append(NotSmtp(f"lines with the codes {codes}"))
                 return
-            self._code = code
-            self._lines.append(text.strip() if text else b"")
+            start = match.end()
             self._octets += start - match.start()
             if self._octets > MAX_REPLY:
                 return
-            if more != b"-":
-                whole, self._lines, self._octets = b"\n".join(self._lines), [], 0
-                replies.append(ReceiverReply(int(code), whole.decode("utf-8", "replace")))
+            line = text.strip() if text else b""
+            if more == b"-":
+                self._code = code
+                self._lines.append(line)
+                continue
+            if self._lines:
+                line, self._lines = b"\n".join((*self._lines, line)), []
+            self._octets = 0
+            replies.append(ReceiverReply(int(code), line.decode("utf-8", "replace")))
         self._rest = buffer[start:]
         if b"\n" in self._rest:
             line = self._rest.partition(b"\n")[0][:_SHOWN]
@@ -129,7 +134,7 @@ class ReplyReader:
     def _skip_odd(self, buffer: bytes, start: int) -> int:
         """Return where the next line begins that is not skipped."""
         end = start
-        while self.lenient and (match := _ODD.match(buffer, end)):
+        while match := _ODD.match(buffer, end):
             end = match.end()
         self.odd += end - start
         return end

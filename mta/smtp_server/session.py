@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import field, replace
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar, TypeVarTuple
 
@@ -21,7 +21,7 @@ from config.schema import Listener, ListenerTls
 from mta.mail.address import Address
 from mta.mail.message import Body, Envelope, Recipient, SenderTls
 from mta.mail.reply import Reply, ReplyKind
-from mta.mail.values import dataclass
+from mta.mail.values import dataclass, replace
 from mta.observe.labels import Auth
 from mta.observe.log import get_logger
 from mta.smtp_server import replies
