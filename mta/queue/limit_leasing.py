@@ -1,7 +1,8 @@
 """Keeps this worker's shares of limits: asks PostgreSQL for what is needed, and gives back what is not.
 
-Many limits share a transaction, and there is one at a time: no message waits for its own. A scope where nothing is held
-and nothing waits costs nothing.
+Many limits share a transaction, and there is one at a time: no message waits for its own. While there are many, they
+are some time apart, so that more share one: it takes 0.5 ms of processor time, and a limit in it 0.02. A scope where
+nothing is held and nothing waits costs nothing.
 
 Invariants: what was given back is not used while the answer is on its way. A lease that cannot be relied on any more
 ends every connection, before the shares that it held can be given to others.
@@ -30,6 +31,8 @@ from mta.store.queue.lease import Lease
 from mta.store.queue.limit_shares import LimitKey, LimitRequest
 
 AWAY = 1.0  # seconds between two tries while the store is away
+APART = 0.05  # seconds between the beginnings of two transactions, if there are many: new sites share one then
+AT_ONCE = 10  # transactions that need not be so far apart, after a rest
 
 PATIENCE = 5.0  # seconds for which an attempt waits, with its connection open, to start another message
 
@@ -89,6 +92,7 @@ class LimitLeasing:
         self._woken = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._lease_watch: asyncio.TimerHandle | None = None
+        self._next_at = 0.0  # monotonic; when the next transaction would begin if all were APART
         self._stopping = False
 
     def permits(self, scope: str) -> Permits:
@@ -150,8 +154,10 @@ class LimitLeasing:
         """Exchange what is due, for as long as anything is held or needed. Raises StoreUnavailable."""
         while self._due:
             self._woken.clear()
-            if due := self._pop_due(monotonic()):
+            if due := self._pop_due(now := monotonic()):
                 await self._exchange(due)
+                self._next_at = max(self._next_at, now - AT_ONCE * APART) + APART
+                await asyncio.sleep(self._next_at - monotonic())
                 continue
             if self._due:
                 with suppress(TimeoutError):
