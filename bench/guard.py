@@ -85,17 +85,18 @@ def functions() -> dict[str, Callable[[], object]]:
         sent = replace(message, content=content)
         return whole(chain, sent, replace(known, reading=MessageText(content)))
 
-    def own(size: bytes) -> Callable[[], object]:
-        return lambda: screened(size.replace(b"<title>", b"<title>%d " % next(turns)))
+    def unseen(content: bytes) -> bytes:
+        return content.replace(b"<title>", b"<title>%d " % next(turns))
 
     return {
         "chain, 10 kB, the page of others": lambda: screened(message.content),
         "chain, 60 kB, the page of others": lambda: screened(large.content),
-        "chain, 10 kB, its own page": own(message.content),
-        "chain, 60 kB, its own page": own(large.content),
+        "chain, 10 kB, its own page": lambda: screened(unseen(message.content)),
+        "chain, 60 kB, its own page": lambda: screened(unseen(large.content)),
         "chain, 10 kB, as a reference": lambda: whole(chain, message, with_reference(references, message, known)),
         "header block": lambda: Headers.split(message.content),
-        "message syntax, 10 kB": lambda: message_fault(message.content, limits),
+        "message syntax, 10 kB, the body of others": lambda: message_fault(message.content, limits),
+        "message syntax, 10 kB, its own body": lambda: message_fault(unseen(message.content), limits),
     }
 
 
