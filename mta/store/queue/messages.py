@@ -40,7 +40,7 @@ from mta.store.queue.lease import Lease
 log = get_logger()
 
 BATCH_ITEMS, BATCH_OCTETS = 64, 4_000_000  # of one batch of new messages; a larger message goes alone
-APART = 0.012  # seconds between two batches while clients come together: a commit costs more than a row
+APART = 0.008  # seconds between two batches while clients come together: a commit costs more than a row
 SLOWEST = 1_000_000  # octets per second that the store writes at least, or a large message is given up
 
 # A connection that we cut may live on in the server for a moment, and commit: it must have ended first.
