@@ -15,10 +15,25 @@ def test_written_and_read_back() -> None:
 
 def test_later_ids_sort_later(monkeypatch: pytest.MonkeyPatch) -> None:
     written = []
-    for millis in (1, 2, 300, 70_000, 2**40):
-        monkeypatch.setattr("time.time_ns", lambda millis=millis: millis * 1_000_000)
-        written.append(format_id(new_message_id()))
+    for nanoseconds in (
+        0,
+        250,
+        500,
+        999_750,
+        10**6,
+        10**6 + 250,
+        3 * 10**8,
+        7 * 10**13,
+        2**47 * 10**6,
+        2**48 * 10**6 - 1,
+    ):
+        monkeypatch.setattr("time.time_ns", lambda now=nanoseconds: now)
+        made = new_message_id()
+        assert made.int >> 80 == nanoseconds // 10**6
+        assert (made.version, made.variant) == (7, "specified in RFC 4122")
+        written.append(format_id(made))
     assert written == sorted(written)
+    assert len(set(written)) == len(written)
 
 
 @pytest.mark.parametrize("text", ["", "abc", "u" * 26, "z" * 26, "0" * 27])
