@@ -12,7 +12,7 @@ What rules write into the message is written when all have run, each field in pl
 in place of an earlier one's. Notices are written into the texts all at once.
 
 A message that is the same as one that was confirmed (``policy.mailing.reference``) is not read again by the rules that
-judge the content alone: what they found in the confirmed one counts. Nor is a body that came before
+judge the content alone: what they found in the confirmed one counts. Neither is one whose body came before
 (``policy.text.known_texts``) and passed.
 
 Invariants: the chain knows no particular rule, and does nothing that no rule asked for.
@@ -301,6 +301,7 @@ def _known(step: _Step, message: Message, facts: Facts, now: datetime) -> tuple[
 def _of_reference(
     step: _Step, reference: Reference, beside: object, message: Message, facts: Facts, now: datetime
 ) -> tuple[Verdict, str] | None:
+    """Return that a rule passes the reference, and passes it with other values for its variables too; or None."""
     assert step.on_content is not None
     known, evidence = reference.passes.get(step.rule, (None, None))
     if known != beside:

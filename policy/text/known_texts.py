@@ -6,7 +6,7 @@ from mta.mail.known_bodies import KnownBodies
 from mta.mail.message import Message
 from policy.text.message_text import FEW_OCTETS, MessageText
 
-LIMIT = 1024 * 1024  # octets of bodies; what was read takes some 16 times as much
+LIMIT = 512 * 1024  # octets of bodies; what was read of one takes 10 (60 kB) to 30 times (10 kB) as much
 _KNOWN: KnownBodies[MessageText] = KnownBodies(LIMIT)
 
 
