@@ -61,23 +61,13 @@ def test_obstacles_in_other_words_are_known_behind_the_link(sentence: str) -> No
     [
         "and we take you off at once", "it takes one click and costs nothing", "wir nehmen Sie sofort heraus",
         "en u hoort niets meer van ons", "et nous vous retirons de la liste", "y le quitamos de la lista",
-    ],
-)  # fmt: skip
-@pytest.mark.parametrize("nearness", LIKE)
-def test_what_honest_senders_say_there_is_none(sentence: str, nearness: Nearness) -> None:
-    assert not likened(sentence, nearness)
-
-
-@pytest.mark.parametrize(
-    "sentence",
-    [
         "Mit sportlichen Grüßen, der Vorstand", "Mit musikalischem Gruß, die Kapelle", "Fair winds from the crew",
         "Water is still high on the Taylor", "Good hunting, your guides on the Madison", "Dank van het koor",
         "De kersen zijn vroeg dit jaar", "Les cerises sont en avance cette année", "Con un saludo musical, el director",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("nearness", LIKE)
-def test_a_greeting_behind_the_link_is_none(sentence: str, nearness: Nearness) -> None:
+def test_what_honest_senders_say_there_is_none(sentence: str, nearness: Nearness) -> None:
     assert not likened(sentence, nearness)
 
 
