@@ -1,7 +1,7 @@
 """What was made of message bodies, kept for those that come again: many messages of a mailing differ in their header
 alone.
 
-A body is found by its length and its ends, and then compared whole, which takes a hundredth of what hashing it takes.
+A body is found by its length and its ends, and then compared whole, which takes a tenth of what hashing it takes.
 What was made of it is kept when it comes for the second time: most bodies are written for one recipient.
 
 Invariants: what is found was made of the same octets. At most ``limit`` octets of bodies are kept, of those that came

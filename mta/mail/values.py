@@ -3,7 +3,7 @@
 With ``frozen=True`` the standard library sets each field through ``object.__setattr__``: making an object takes three
 times as long, and a message takes about seventy on its way. Here ``frozen`` is kept by the type checker alone; at run
 time such a class is an ordinary one that can be hashed by its fields. Its ``replace`` looks at each field by name,
-which takes twice as long as reading all of them at once.
+which takes up to twice as long as reading all of them at once.
 
 Limitations: a class inherits from classes made by the same ``dataclass`` only. ``replace`` is for classes whose fields
 are all arguments of ``__init__``, in their order.
