@@ -91,8 +91,11 @@ class ScramVerifier:
 
 
 def new_secret() -> str:
-    """Return a secret of 192 random bits: 32 characters that need no escaping anywhere."""
-    return secrets.token_urlsafe(24)
+    """Return a secret of 192 random bits: 32 characters that need no escaping anywhere, and are no option of a command,
+    as one that begins with a hyphen would be."""
+    while (secret := secrets.token_urlsafe(24)).startswith("-"):
+        pass
+    return secret
 
 
 def make_verifiers(secret: str) -> tuple[str, str]:
