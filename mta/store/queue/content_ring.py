@@ -21,6 +21,7 @@ import asyncpg
 
 from mta.mail.identity import MessageId
 from mta.store.postgres.database import Connection, Database
+from mta.store.queue.content import PIECE
 
 SLOTS = 6
 FULL = 64 * 2**20  # octets of a slot
@@ -39,13 +40,15 @@ from content_ring"""
 
 _NEXT = "update content_ring set slot = $1, since = now()"
 
-# One probe of the queue for each piece: the planner must not think of reading the whole queue.
-_NEEDED = "exists (select from queue q where q.message_id = c.message_id offset 0)"
-_IS_NEEDED_BY_FEW = "select count(*) <= $1 from (select from content_{slot} c where {needed} limit $1 + 1) one"
+# A probe of the index and of the queue for each message, not for each piece; the planner must not think of reading the
+# whole queue. All pieces but the last are full.
+_NEEDED = f"""
+select c.message_id, (m.size - 1) / {PIECE} + 1 as pieces from content_{{slot}} c join message m on m.id = c.message_id
+where c.part = 0 and exists (select from queue q where q.message_id = c.message_id offset 0)
+limit $1"""  # noqa: S608 - PIECE is our own constant
 _MOVE = """
 insert into content_kept (slot, message_id, part, octets)
-select 0, message_id, part, octets from content_{slot} c where {needed}
-returning message_id"""
+select 0, message_id, part, octets from content_{slot} where message_id = any($1::uuid[])"""
 
 # Whose outcome was written while they were moved.
 _ENDED = """
@@ -97,7 +100,7 @@ class ContentRing:
         async with self.database.session(SECONDS) as connection:
             try:
                 async with connection.transaction():
-                    await connection.execute("set local lock_timeout = '100ms'; set local enable_seqscan = on")
+                    await connection.execute("set local lock_timeout = '100ms'")
                     await self._step(connection)
             except asyncpg.LockNotAvailableError:  # a reader, or a long transaction: the next turn will do
                 self._moved.clear()
@@ -115,11 +118,15 @@ class ContentRing:
         elif state.age >= REST and (others := state.others()):
             slot = next((each for each in others if each > self._looked_at), others[0])
             self._looked_at = slot
-            if await connection.fetchval(_IS_NEEDED_BY_FEW.format(slot=slot, needed=_NEEDED), FEW):
-                await self._empty(connection, slot)
+            await self._empty(connection, slot, FEW)
 
-    async def _empty(self, connection: Connection, slot: int) -> None:
+    async def _empty(self, connection: Connection, slot: int, most: int | None = None) -> None:
+        """Empty a slot, unless more than ``most`` of its pieces are still needed."""
         await connection.execute(f"lock table content_{slot} in share mode")  # waits for all that write to it
-        moved = await connection.fetch(_MOVE.format(slot=slot, needed=_NEEDED))
+        needed = await connection.fetch(_NEEDED.format(slot=slot), None if most is None else most + 1)
+        if most is not None and sum(row["pieces"] for row in needed) > most:
+            return
+        ids = [row["message_id"] for row in needed]
+        await connection.execute(_MOVE.format(slot=slot), ids)
         await connection.execute(f"truncate content_{slot}")
-        self._moved = list({row["message_id"] for row in moved})
+        self._moved = ids
