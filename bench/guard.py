@@ -82,7 +82,7 @@ def functions() -> dict[str, Callable[[], object]]:
     references = References((compile_reference(1, source_of(message.content)),))
 
     def screened(content: bytes) -> object:
-        sent = replace(message, content=content)
+        sent = message.with_content(content)
         return whole(chain, sent, replace(known, reading=MessageText(content)))
 
     def unseen(content: bytes) -> bytes:

@@ -111,7 +111,9 @@ def main() -> None:
             message = HEADER + body
             headers = Headers.split(message)
             works: list[Callable[[], object]] = [
-                lambda signer=signer, message=message, headers=headers: signer.sign(message, headers, "example.com")
+                lambda signer=signer, message=message, headers=headers: signer.sign(
+                    headers, message[headers.size :], "example.com"
+                )
                 for signer in signers.values()
             ]
             names = [name for name, _ in headers.fields if name != b"received"]

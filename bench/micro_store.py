@@ -26,7 +26,6 @@ import uvloop
 from config.schema import DatabaseSettings
 from mta.mail.address import Address
 from mta.mail.delivery import Attempt, Delivered, Delivery, Host, Result, Stage
-from mta.mail.headers import Headers
 from mta.mail.identity import new_message_id
 from mta.mail.message import Body, Envelope, Message, Origin, Recipient
 from mta.mail.reply import Reply
@@ -97,11 +96,10 @@ def make(number: int, size: int) -> list[NewMessage]:
         b"Subject: Your order 123456 has been shipped\r\nFrom: shop@acme.example\r\nMessage-ID: <1@acme.example>\r\n"
     )
     content = headers + b"\r\n" + os.urandom(size - len(headers) - 2)
-    split = Headers.split(headers)
     made = []
     for n in range(number):
         recipient = Recipient(Address(f"someone{n}", f"d{n % 50}.example"))
-        message = Message(new_message_id(), Envelope(sender, (recipient,), Body.EIGHT_BIT), origin, split, content)
+        message = Message.of(new_message_id(), Envelope(sender, (recipient,), Body.EIGHT_BIT), origin, content)
         made.append(NewMessage(message, 1, now + timedelta(days=5), FINDINGS))
     return made
 

@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
 from mta.mail.address import Address
-from mta.mail.headers import Headers
 from mta.mail.identity import format_id, new_message_id
 from mta.mail.message import Envelope, Message, Origin, Recipient, Stream
 from policy.accounts.account import Acceptance, Account, Identity
@@ -85,7 +84,7 @@ def newsletter(size: int) -> Message:
     content = _content(offers)
     envelope = Envelope(Address("bounces", "shop.example"), (Recipient(READER),))
     origin = Origin(7, "shop", "shop-1", ip_address("192.0.2.7"), "app.shop.example", "s1", "ESMTPSA", NOW)
-    return Message(new_message_id(), envelope, origin, Headers.split(content), content)
+    return Message.of(new_message_id(), envelope, origin, content)
 
 
 def facts(message: Message) -> Facts:

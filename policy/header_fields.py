@@ -58,12 +58,10 @@ def stamp(message: Message, fields: Sequence[tuple[bytes, bytes]]) -> Message:
     kept = [field for field in old.fields if field[0] not in names]
     written = (*fields, *kept)
     if len(kept) == len(old.fields):
-        block = b"".join([raw + b"\r\n" for _, raw in fields])
-        content, size = block + message.content, old.size + len(block)
+        head = b"".join([raw + b"\r\n" for _, raw in fields]) + message.head
     else:
-        block = b"".join([raw + b"\r\n" for _, raw in written]) + b"\r\n"
-        content, size = block + message.content[old.size :], len(block)
-    return replace(message, content=content, headers=Headers(written, size))
+        head = b"".join([raw + b"\r\n" for _, raw in written]) + b"\r\n"
+    return replace(message, head=head, headers=Headers(written, len(head)))
 
 
 def outgoing_fields(

@@ -48,11 +48,11 @@ class Signer:
         signed = dict.fromkeys([name.lower().encode() for name in settings.headers] + self._oversigned)
         self._place = {name: n for n, name in enumerate(signed)}
 
-    def sign(self, content: bytes, headers: Headers, domain: str, *others: str, body: bytes | None = None) -> bytes:
-        """Return DKIM-Signature fields, each with its CRLF, to be put before ``content``; b"" if ``domain`` has no key.
+    def sign(self, headers: Headers, body: bytes, domain: str, *others: str, tag: bytes | None = None) -> bytes:
+        """Return DKIM-Signature fields, each with its CRLF, to be put on top; b"" if ``domain`` has no key.
 
-        ``headers`` is ``content``'s own header block; ``domain`` that of From, in lower-case A-labels. ``others``:
-        domains that sign in addition, if they have a key. ``body``: the tag of a body that is not in ``content``.
+        ``domain``: that of From, in lower-case A-labels. ``others``: domains that sign in addition, if they have a key.
+        ``tag``: the ``bh=`` tag of a body that is not here.
         """
         keys = list(self._keys.of(domain))
         if not keys:
@@ -61,9 +61,9 @@ class Signer:
             keys += [key for key in self._keys.of(other) if key not in keys]
         names, fields = self._select(headers)
         names_tag, stamp = b" : ".join(names), b"%d" % self._clock()
-        body = self._body_tag(content[headers.size :]) if body is None else body
+        tag = self._body_tag(body) if tag is None else tag
         signed = hashlib.sha256(fields)
-        return b"".join([_signature(key, names_tag, stamp, body, signed.copy()) for key in keys])
+        return b"".join([_signature(key, names_tag, stamp, tag, signed.copy()) for key in keys])
 
     def records(self, domain: str) -> list[str]:
         """Return the DNS names of the keys that mail from ``domain`` is signed with now."""

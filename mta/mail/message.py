@@ -127,26 +127,47 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """``content``: CRLF line ends only, no bare CR, LF or NUL; ``headers`` is its header block, already split.
+    """``head``: the header block with its empty line, ``headers`` the same, already split. CRLF line ends only, no bare
+    CR, LF or NUL. The body stands apart so that a field written on top does not copy it.
 
-    ``large``: the body, if it is not in memory; then ``content`` is the header block alone, with its empty line.
+    ``large``: the body, if it is not in memory; then ``body`` is empty.
     """
 
     id: MessageId
     envelope: Envelope
     origin: Origin
     headers: Headers
-    content: bytes
+    head: bytes
+    body: bytes
     large: LargeBody | None = None
+
+    @classmethod
+    def of(
+        cls, id: MessageId, envelope: Envelope, origin: Origin, content: bytes, large: LargeBody | None = None
+    ) -> Message:
+        """Return a message that was in one piece. Raises HeaderError."""
+        headers = Headers.split(content)
+        return cls(id, envelope, origin, headers, content[: headers.size], content[headers.size :], large)
+
+    def with_content(self, content: bytes) -> Message:
+        """Return the message with other content, all of it in memory. Raises HeaderError."""
+        return Message.of(self.id, self.envelope, self.origin, content)
+
+    @property
+    def content(self) -> bytes:
+        """All of it but a large body, in one piece, which is made anew each time."""
+        return self.head + self.body
 
     @property
     def size(self) -> int:
         """Octets of header block and body."""
-        return len(self.content) + (self.large.size if self.large else 0)
+        return len(self.head) + (self.large.size if self.large else len(self.body))
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yield all octets in order."""
-        yield self.content
+        yield self.head
+        if self.body:
+            yield self.body
         if self.large:
             async for piece in self.large.pieces():
                 yield piece

@@ -20,6 +20,7 @@ from mta.mail.address import Address
 from mta.mail.headers import Headers, break_long_lines
 from mta.mail.identity import MessageId
 from mta.mail.message import Body, Envelope, IPAddress, Message, Notify, Origin, Recipient, SenderTls
+from mta.mail.values import replace
 from mta.store.queue.enqueue import NewMessage
 from policy.base import Finding
 from policy.header_fields import outgoing_fields
@@ -76,11 +77,7 @@ class InternalMailBuilder:
         ``signing_domain``: of the DKIM signature, if it has a key. ``sender``: of the envelope. Raises
         HeaderError if the header is invalid.
         """
-        headers, content = self._fit_to_leave(content)
-        if signing_domain and (signature := self._signer.sign(content, headers, signing_domain)):
-            content = signature + content
-            headers = Headers.split(content)
-        body = Body.SEVEN_BIT if content.isascii() else Body.EIGHT_BIT
+        content = self._fit_to_leave(content)
         origin = Origin(
             account_id=account_id,
             account="",
@@ -92,17 +89,18 @@ class InternalMailBuilder:
             received_at=now,
         )
         recipient = Recipient(to, Notify.NEVER if sender else None)
-        envelope = Envelope(sender, (recipient,), body, smtputf8, tls=tls)
-        message = Message(message_id, envelope, origin, headers, content)
+        body = Body.SEVEN_BIT if content.isascii() else Body.EIGHT_BIT
+        message = Message.of(message_id, Envelope(sender, (recipient,), body, smtputf8, tls=tls), origin, content)
+        if signing_domain and (signature := self._signer.sign(message.headers, message.body, signing_domain)):
+            message = replace(message, head=signature + message.head)
         finding = Finding(kind.value, "pass", "sent by the service itself; the policy chain does not apply")
         return NewMessage(message, account_id, expires_at=now + self._lifetime, findings=(finding,))
 
-    def _fit_to_leave(self, content: bytes) -> tuple[Headers, bytes]:
-        """Return header and content without the fields and the long lines that others may have given us."""
+    def _fit_to_leave(self, content: bytes) -> bytes:
+        """Return the message without the fields and the long lines that others may have given us."""
         headers = Headers.split(content)
         kept, removed = outgoing_fields(headers, self._host_names, submitted=False)
         if removed:
             block = b"".join(raw + b"\r\n" for _, raw in kept) + b"\r\n"
-            headers, content = Headers(tuple(kept), len(block)), block + content[headers.size :]
-        broken = break_long_lines(content)
-        return (headers, content) if broken == content else (Headers.split(broken), broken)
+            content = block + content[headers.size :]
+        return break_long_lines(content)

@@ -21,7 +21,7 @@ from config.schema import Settings
 from mta.dkim import Signer
 from mta.mail.address import Address
 from mta.mail.delivery import Delivery
-from mta.mail.headers import HeaderError, Headers
+from mta.mail.headers import HeaderError
 from mta.mail.identity import format_id, new_message_id
 from mta.mail.large_body import LARGE, LargeBody
 from mta.mail.message import Envelope, Message, Origin, Recipient, Stream
@@ -276,7 +276,7 @@ class SubmissionTransaction:
             received_at=datetime.now(UTC),
             tls=client.tls,
         )
-        return Message(new_message_id(), envelope, origin, Headers.split(content), content, large)
+        return Message.of(new_message_id(), envelope, origin, content, large)
 
     def _log_accepted(
         self, messages: Sequence[NewMessage], dropped: Sequence[tuple[Address, Reply]], seconds: float

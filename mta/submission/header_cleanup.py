@@ -50,8 +50,7 @@ def clean_header(message: Message, host_names: frozenset[str]) -> tuple[Message,
     block = b"".join(raw + b"\r\n" for _, raw in written) + b"\r\n"
     notes = [f"removed {_names(removed)}"] if removed else []
     notes += [f"written anew {_names(changed)}"] if changed else []
-    content = block + message.content[message.headers.size :]
-    return replace(message, content=content, headers=Headers(tuple(written), len(block))), "; ".join(notes)
+    return replace(message, head=block, headers=Headers(tuple(written), len(block))), "; ".join(notes)
 
 
 def _is_clean(message: Message) -> bool:
@@ -62,7 +61,7 @@ def _is_clean(message: Message) -> bool:
                 return False
         elif name in NOT_ALWAYS_LEAVING or name.startswith(OPTION):
             return False
-    return message.content[: message.headers.size].isascii()
+    return message.head.isascii()
 
 
 def _written(

@@ -23,7 +23,6 @@ from config.schema import Settings
 from mta.dkim import BodyHash, Signer
 from mta.mail.address import Address, AddressError
 from mta.mail.encoded_words import NotEncodable
-from mta.mail.headers import Headers
 from mta.mail.identity import format_id, new_message_id
 from mta.mail.large_body import LargeBody, whole_lines
 from mta.mail.mailbox import parse_mailbox
@@ -167,16 +166,16 @@ class Preparer:
                 copies = await asyncio.to_thread(screen_copies, chain, message, facts)
             else:
                 copies = screen_copies(chain, message, facts)
-        body, mark = None, facts.marks.first
+        tag, mark = None, facts.marks.first
         if message.large:
             facts = replace(
                 facts, reading=MessageText(b""), marks=MailingMarks()
             )  # what was read holds the whole message
-            body = await _body_hash(message.large)
+            tag = await _body_hash(message.large)
         messages = []
         for n, copy in enumerate(copies, 1):
             judged = replace(copy, findings=(*cleaned, *copy.findings)) if cleaned else copy
-            messages.append(self._new_message(judged, facts, options, body, mark))
+            messages.append(self._new_message(judged, facts, options, tag, mark))
             if n % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
         return Prepared(messages, copies[0].dropped, facts, sketch)
@@ -204,7 +203,7 @@ class Preparer:
             finding = Finding("header_fields", "refuse", str(error))
             raise MessageRejected(Reply(550, "5.6.0", f"headers: {error}"), message, findings=(finding,)) from None
         findings = [Finding("header_fields", "amend", changed)] if changed else []
-        if self._encode and message.large is None and not message.content.isascii():
+        if self._encode and message.large is None and not (message.head.isascii() and message.body.isascii()):
             message, finding = _in_seven_bits(message)
             findings.append(finding)
         return message, tuple(findings)
@@ -235,11 +234,11 @@ class Preparer:
         copy: Screened,
         facts: Facts,
         options: SubmissionOptions,
-        body: bytes | None,
+        tag: bytes | None,
         mark: tuple[str, str] | None,
     ) -> NewMessage:
         message, account = copy.message, facts.account
-        outgoing, finding = self._sign(copy, facts, body)
+        outgoing, finding = self._sign(copy, facts, tag)
         return NewMessage(
             outgoing,
             account.id,
@@ -264,9 +263,9 @@ class Preparer:
             return ()
         return tuple(mailbox_of(recipient.address, copies) for recipient in message.envelope.recipients)
 
-    def _sign(self, copy: Screened, facts: Facts, body: bytes | None) -> tuple[Message, Finding]:
-        """Return the message as it leaves, with our Received field and signatures on top. ``body``: the ``bh=`` tag of
-        a large one."""
+    def _sign(self, copy: Screened, facts: Facts, tag: bytes | None) -> tuple[Message, Finding]:
+        """Return the message as it leaves, with our Received field and signatures on top. ``tag``: the ``bh=`` tag of a
+        large body."""
         message = copy.message
         try:
             author = parse_mailbox(message.headers.value(b"from") or "").domain
@@ -274,13 +273,13 @@ class Preparer:
             finding = Finding("dkim", "refuse", f"the From field {error}")
             reply = Reply(550, "5.6.0", f"headers: the From field {error}")
             raise MessageRejected(reply, message, facts, (*copy.findings, finding)) from None
-        signature = self._signer.sign(message.content, message.headers, author, *copy.signers, body=body)
+        signature = self._signer.sign(message.headers, message.body, author, *copy.signers, tag=tag)
         if self._require_signature and not signature:
             finding = Finding("dkim", "refuse", f"no active key for {author}")
             raise MessageRejected(UNSIGNED, message, facts, (*copy.findings, finding))
         keys = ", ".join(record for domain in (author, *copy.signers) for record in self._signer.records(domain))
         evidence = f"signed with {keys}" if signature else f"not signed: no active key for {author}"
-        outgoing = replace(message, content=b"".join((signature, self._received(message), message.content)))
+        outgoing = replace(message, head=b"".join((signature, self._received(message), message.head)))
         return outgoing, Finding("dkim", "pass", evidence)
 
     def _received(self, message: Message) -> bytes:
@@ -312,8 +311,8 @@ def _in_seven_bits(message: Message) -> tuple[Message, Finding]:
     except NotEncodable as error:
         return message, Finding("eightbit", "pass", f"left in eight bits: {error}")
     envelope = replace(message.envelope, body=Body.SEVEN_BIT)
-    written = replace(message, content=content, headers=Headers.split(content), envelope=envelope)
-    return written, Finding("eightbit", "amend", "written in seven bits (submission.eightbit)")
+    finding = Finding("eightbit", "amend", "written in seven bits (submission.eightbit)")
+    return replace(message.with_content(content), envelope=envelope), finding
 
 
 # --- facts

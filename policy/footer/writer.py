@@ -113,19 +113,16 @@ class NoticeWriter:
         """Return ``message``, whose body is the writer's, with ``notices``. There must be no fault."""
         assert not self.fault, "rules ask first"
         assert message.large is None, "rules ask first"
-        shift = message.headers.size - Headers.split(self._content).size
-        pieces, at = [], message.headers.size
+        start, pieces, at = Headers.split(self._content).size, list[bytes](), 0
         for text in self._read[0]:
             body, fields = _encoded(text, notices)
-            if text.part.start + shift == message.headers.size:  # the message has no parts
+            if text.part.start == start:  # the message has no parts
                 mime = () if message.headers.count(b"mime-version") else (b"MIME-Version: 1.0",)
-                whole = replace(message, content=message.content[: message.headers.size] + body)
-                return stamp(_without(whole, _REWRITTEN), named((*mime, *fields)))
-            before = text.part.start - text.part.headers.size + shift
-            pieces += [message.content[at:before], _header(text.part.headers, fields), body]
-            at = text.part.end + shift
-        return replace(message, content=b"".join((message.content[: message.headers.size], *pieces,
-                                                  message.content[at:])))  # fmt: skip
+                return stamp(_without(replace(message, body=body), _REWRITTEN), named((*mime, *fields)))
+            before = text.part.start - text.part.headers.size - start
+            pieces += [message.body[at:before], _header(text.part.headers, fields), body]
+            at = text.part.end - start
+        return replace(message, body=b"".join((*pieces, message.body[at:])))
 
 
 def _part(content: bytes, start: int, end: int) -> _Part:
@@ -313,5 +310,4 @@ def _without(message: Message, names: frozenset[bytes]) -> Message:
         return message
     kept = tuple(field for field in message.headers.fields if field[0] not in names)
     block = b"".join(raw + b"\r\n" for _, raw in kept) + b"\r\n"
-    body = message.content[message.headers.size :]
-    return replace(message, content=block + body, headers=Headers(kept, len(block)))
+    return replace(message, head=block, headers=Headers(kept, len(block)))

@@ -12,13 +12,12 @@ _KNOWN: KnownBodies[MessageText] = KnownBodies(LIMIT)
 
 def read_text(message: Message) -> MessageText:
     """Return what a message says, read once for all whose body and Content-* fields are the same. For one thread."""
-    content, headers = message.content, message.headers
-    if len(content) > FEW_OCTETS:
-        return MessageText(content)
-    body = content[headers.size :]
-    fields = tuple(raw for name, raw in headers.fields if name.startswith(b"content-"))
+    body = message.body
+    if message.size > FEW_OCTETS:
+        return MessageText(message.content)
+    fields = tuple(raw for name, raw in message.headers.fields if name.startswith(b"content-"))
     text = _KNOWN.find(body, fields)
     if text is None:
-        text = MessageText(content)
+        text = MessageText(message.content)
         _KNOWN.keep(text, body, fields)
     return text

@@ -24,7 +24,6 @@ from typing import Any
 
 from bench.newsletter import CONTEXT, NOW, facts
 from bench.newsletter import newsletter as sample
-from mta.mail.headers import Headers
 from mta.mail.message import Stream
 from policy.accounts.account import Identity
 from policy.chain import Chain, personalise, screen
@@ -61,7 +60,7 @@ class Newsletter:
 
     def verdict(self, profile: str) -> dict[str, str]:
         """Return the rules of ``profile`` that stop it, with their evidence."""
-        message = replace(sample(4000), content=self.content, headers=Headers.split(self.content))
+        message = sample(4000).with_content(self.content)
         known = facts(message)
         domains = known.account.domains | {self.domain}
         account = replace(known.account, identities=(self.identity,), domains=domains)

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from bench.newsletter import CONTEXT, NOW, facts, newsletter
-from mta.mail.headers import Headers
 from mta.mail.message import Stream
 from policy.chain import personalise, screen
 from policy.profile import Profiles
@@ -44,7 +43,7 @@ def verdict(body: str, content_type: str = "text/html; charset=utf-8", sender: s
     )
     head += f"From: {sender}\r\n" if sender else ""
     content = f"{head}MIME-Version: 1.0\r\nContent-Type: {content_type}\r\n\r\n{body}".encode()
-    message = replace(BASE, content=content, headers=Headers.split(content))
+    message = BASE.with_content(content)
     known = replace(facts(BASE), reading=MessageText(content))
     assert CHAIN
     shared = screen(CHAIN, message, known, NOW)

@@ -30,7 +30,12 @@ RECORDS = {record_name(key): record_text(key) for key in KEYS}
 
 
 def signed(message: bytes) -> bytes:
-    return Signer(SigningSettings(), KeyRing(KEYS)).sign(message, Headers.split(message), "example.com") + message
+    return (
+        Signer(SigningSettings(), KeyRing(KEYS)).sign(
+            headers := Headers.split(message), message[headers.size :], "example.com"
+        )
+        + message
+    )
 
 
 @pytest.fixture(scope="module")

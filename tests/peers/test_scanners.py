@@ -16,7 +16,6 @@ from bench import programs
 from bench.service import free_port
 from config import schema
 from mta.mail.address import Address
-from mta.mail.headers import Headers
 from mta.mail.identity import format_id, new_message_id
 from mta.mail.message import Envelope, Message, Origin, Recipient
 from mta.submission.content_scan import Scanners
@@ -71,7 +70,7 @@ def message(content: bytes) -> Message:
         Address.parse(SENDER), (Recipient(Address("a", "x.example")), Recipient(Address("b", "y.example")))
     )
     origin = Origin(1, "acme", "acme-1", ip_address("10.1.2.3"), "app.example", "s", "ESMTPSA", datetime.now(UTC))
-    return Message(new_message_id(), envelope, origin, Headers.split(content), content)
+    return Message.of(new_message_id(), envelope, origin, content)
 
 
 async def scanned(content: bytes, **scanners: dict[str, Any]) -> Scan:

@@ -78,7 +78,7 @@ def submitted(file: MessageFile, account: Account, credential: str | None = None
         protocol="ESMTPSA",
         received_at=datetime.now(UTC),
     )
-    return Message(new_message_id(), file.envelope, origin, file.headers, file.content)
+    return Message.of(new_message_id(), file.envelope, origin, file.content)
 
 
 def _address(text: str, name: str) -> Address:

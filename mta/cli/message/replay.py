@@ -199,7 +199,7 @@ def _message(judgement: Judgement, account: Account, content: bytes) -> Message:
         protocol="ESMTPSA",
         received_at=judgement.received_at,
     )
-    return Message(judgement.message_id, envelope, origin, Headers.split(content), content)
+    return Message.of(judgement.message_id, envelope, origin, content)
 
 
 # Output

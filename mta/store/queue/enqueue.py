@@ -148,7 +148,7 @@ async def insert(connection: Connection, batch: Sequence[tuple[NewMessage, int |
 
     The content of large ones is not written here.
     """
-    messages, rows, starts, contents = [], [], list[int | None](), []
+    messages, rows, starts, contents = [], [], list[int | None](), list[bytes]()
     start = 1
     for accepted, lease in batch:
         messages.append(_message_row(accepted))
@@ -157,8 +157,8 @@ async def insert(connection: Connection, batch: Sequence[tuple[NewMessage, int |
             starts.append(None)
             continue
         starts.append(start)
-        contents.append(accepted.message.content)
-        start += len(accepted.message.content)
+        contents += accepted.message.head, accepted.message.body
+        start += accepted.message.size
     content = b"".join(contents)
     contacted = [each for accepted, _ in batch for each in _contacted(accepted, secrets)]
     held = [row for accepted, _ in batch if accepted.holds for row in _hold_rows(accepted)]

@@ -19,7 +19,6 @@ from random import Random
 from uuid import UUID
 
 from bench.newsletter import NOW, READER, facts, newsletter
-from mta.mail.headers import Headers
 from mta.mail.message import Message, Stream
 from policy.accounts.account import AccountStatus
 from policy.base import Facts, Scan, Suppression
@@ -62,7 +61,7 @@ def case(number: int, seed: int = SEED) -> Case:
     if number % 10:
         content = _altered(random, content)
     known = facts(newsletter(2_000))
-    message = replace(newsletter(2_000), id=UUID(int=number), content=content, headers=Headers.split(content))
+    message = replace(newsletter(2_000), id=UUID(int=number)).with_content(content)
     account = replace(
         known.account, identities=(source.identity,), domains=known.account.domains | {source.domain}
     )  # fmt: skip

@@ -9,7 +9,6 @@ from ipaddress import ip_address
 from typing import Any
 
 from mta.mail.address import Address
-from mta.mail.headers import Headers
 from mta.mail.identity import new_message_id
 from mta.mail.message import Envelope, Message, Origin, Recipient
 from policy.accounts.account import Account, Stream
@@ -32,7 +31,7 @@ def message(head: bytes | str = HEAD, body: bytes = b"body\r\n", *, sender: str 
     recipients = tuple(Recipient(Address.parse(address)) for address in to)
     envelope = Envelope(Address.parse(sender) if sender else None, recipients)
     origin = Origin(1, "shop", "shop-1", ip_address("127.0.0.1"), "app", "s1", "ESMTPSA", NOW)
-    return Message(new_message_id(), envelope, origin, Headers.split(content), content)
+    return Message.of(new_message_id(), envelope, origin, content)
 
 
 def facts(account: Account = ACCOUNT, stream: Stream = Stream.MARKETING, **others: Any) -> Facts:

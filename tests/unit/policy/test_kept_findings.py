@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from mta.mail.headers import Headers
 from policy.accounts.account import Identity
 from policy.base import Finding
 from policy.text import message_text
@@ -33,7 +32,7 @@ def of_another_sender(given: Case) -> Case:
 
 def announced_elsewhere(given: Case) -> Case:
     content = ANNOUNCED + given.message.content
-    message = replace(given.message, content=content, headers=Headers.split(content))
+    message = given.message.with_content(content)
     return read_anew(replace(given, message=message))
 
 
@@ -62,7 +61,7 @@ def test_findings_are_the_same_when_the_body_was_read_before() -> None:
             alone = findings_of(each)
             for n in range(3):
                 content = b"X-Number: %d\r\n" % n + each.message.content
-                message = replace(each.message, content=content, headers=Headers.split(content))
+                message = each.message.with_content(content)
                 read = read_text(message)
             assert read is read_text(each.message), number
             again = replace(each, facts=replace(each.facts, reading=read))
@@ -76,7 +75,7 @@ def test_the_same_body_of_another_type_is_read_anew() -> None:
     texts = []
     for kind in (b"text/html", b"text/plain", b"text/html", b"text/plain"):
         content = b"Content-Type: %s\r\n\r\n%s" % (kind, page)
-        message = replace(case(0).message, content=content, headers=Headers.split(content))
+        message = case(0).message.with_content(content)
         texts.append(read_text(message).visible.strip())
     assert texts == ["Hello", "<p>Hello</p>"] * 2
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from bench.newsletter import CONTEXT, NOW, READER, facts, newsletter
 from mta.mail.address import Address
-from mta.mail.headers import Headers
 from mta.mail.message import Message, Recipient, Stream
 from policy.accounts.account import AccountStatus
 from policy.base import Facts, Scan, Suppression
@@ -32,7 +31,7 @@ MARKETING = [name for name in PROFILES.names if PROFILES.chain(name, Stream.MARK
 def rewritten(old: bytes, new: bytes) -> Callable[[Message, Facts], tuple[Message, Facts]]:
     def change(message: Message, facts: Facts) -> tuple[Message, Facts]:
         content = message.content.replace(old, new)
-        return replace(message, content=content, headers=Headers.split(content)), facts
+        return message.with_content(content), facts
 
     return change
 
@@ -50,7 +49,7 @@ WRONG = {
     "account_state": account(status=AccountStatus.SUSPENDED, reason="complaints"),
     "terms": account(terms=None),
     "quota": known(quota_left=0),
-    "size": lambda message, facts: (replace(message, content=message.content + bytes(CONTEXT.message_size)), facts),
+    "size": lambda message, facts: (replace(message, body=message.body + bytes(CONTEXT.message_size)), facts),
     "loops": rewritten(b"From: ", b"Received: x\r\n" * 101 + b"From: "),
     "headers": rewritten(b"Subject: ", b"Subject: twice\r\nSubject: "),
     "sender_identity": rewritten(b"nieuws@shop.example", b"nieuws@other.example"),

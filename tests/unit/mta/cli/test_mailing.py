@@ -10,7 +10,6 @@ import pytest
 from config.schema import Settings
 from mta.cli import options
 from mta.http_client import HttpClient, HttpError, HttpPage
-from mta.mail.headers import Headers
 from mta.mail.hold import Hold
 from mta.mail.identity import format_id
 from mta.service.composition import open_tokens
@@ -213,7 +212,7 @@ async def test_a_message_that_waits_is_confirmed_by_its_id(operator: Operator, s
     account_id = (await store.accounts.find("shop")).account.id
     accepted = make.accepted("ann@example.net", account_id=account_id, mailing=mailing, hold=WAITS)
     content = MESSAGE.format(LINK).encode()
-    message = replace(accepted.message, content=content, headers=Headers.split(content))
+    message = accepted.message.with_content(content)
     await store.messages.enqueue(replace(accepted, message=message), leased=False)
     told = await operator.says("mailing", "confirm", "june", "--queued", format_id(message.id), *UNSEEN)
     assert "Queued recipients: 1 released." in told

@@ -17,7 +17,6 @@ from mta.cli.main import build
 from mta.mail.address import Address
 from mta.mail.delivery import Action, Attempt, Classification, Deferred, Delivered, Fault, Host, Stage
 from mta.mail.delivery import Result as Got
-from mta.mail.headers import Headers
 from mta.mail.identity import MessageId, format_id, new_message_id
 from mta.mail.message import Envelope, Message, Origin, Recipient, Stream
 from mta.mail.reply import Reply
@@ -64,7 +63,7 @@ async def put(store: Store, account_id: int, *to: str, leased: bool = False, mai
     now = datetime.now(UTC)
     origin = Origin(account_id, "acme", "acme-1", ipaddress.ip_address("192.0.2.1"), "app", "s1", "ESMTPSA", now)
     envelope = Envelope(Address("shop", "acme.example"), tuple(Recipient(Address.parse(each)) for each in to))
-    message = Message(new_message_id(), envelope, origin, Headers.split(CONTENT), CONTENT)
+    message = Message.of(new_message_id(), envelope, origin, CONTENT)
     finding = Finding("size", "pass", "66 of 52428800 octets")
     accepted = NewMessage(message, account_id, now + timedelta(days=5), (finding,), mailing)
     match await store.messages.enqueue(accepted, leased=leased):

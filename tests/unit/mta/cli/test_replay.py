@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from mta.mail.headers import Headers
 from mta.mail.hold import Hold, HoldSource
 from mta.mail.reply import Reply
 from mta.store.postgres.secrets import Secrets
@@ -42,7 +40,7 @@ async def accepted(store: Store, *findings: Finding, queued: bool) -> None:
     account = (await store.accounts.find("shop")).account
     made = message()
     content = SIGNED + made.content
-    made = replace(made, content=content, headers=Headers.split(content))
+    made = made.with_content(content)
     await store.messages.enqueue(
         NewMessage(
             made,

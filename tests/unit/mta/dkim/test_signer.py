@@ -32,7 +32,7 @@ def sign(
     message: bytes, keys: Sequence[SigningKey], domain: str = "example.com", config: SigningSettings | None = None
 ) -> bytes:
     signer = Signer(config or SigningSettings(), KeyRing(keys), clock=lambda: NOW)
-    return signer.sign(message, Headers.split(message), domain)
+    return signer.sign(headers := Headers.split(message), message[headers.size :], domain)
 
 
 def names_to_sign(message: bytes, config: SigningSettings) -> list[bytes]:
@@ -176,5 +176,5 @@ def test_the_time_of_signing_is_the_clocks() -> None:
     times = iter([5.9, 99_999_999_999])
     signer = Signer(SigningSettings(), KeyRing([ED25519]), clock=lambda: next(times))
     headers = Headers.split(MESSAGE)
-    assert b"t=5;" in signer.sign(MESSAGE, headers, "example.com")
-    assert b"t=99999999999;" in signer.sign(MESSAGE, headers, "example.com")
+    assert b"t=5;" in signer.sign(headers, MESSAGE[headers.size :], "example.com")
+    assert b"t=99999999999;" in signer.sign(headers, MESSAGE[headers.size :], "example.com")

@@ -24,6 +24,8 @@ STAMPS = {
     "X-CSA-Complaints": ["csa-complaints@eco.de"],
 }
 STAMPED = b"".join(fold(name, words) + b"\r\n" for name, words in STAMPS.items()) + MESSAGE
+HEADERS = Headers.split(STAMPED)
+BODY = STAMPED[HEADERS.size :]
 
 
 def names_signed(signature: bytes) -> list[str]:
@@ -50,9 +52,9 @@ def test_both_algorithms_cover_the_one_click_header() -> None:
 def test_the_domain_that_takes_complaints_signs_too_if_it_has_a_key() -> None:
     returns = parse_key(RSA_PEM, domain="back.example.com", selector="r1", source="test")
     signer = Signer(SigningSettings(), KeyRing([RSA, returns]), clock=lambda: NOW)
-    signed = signer.sign(STAMPED, Headers.split(STAMPED), "example.com", "back.example.com", "example.com")
+    signed = signer.sign(HEADERS, BODY, "example.com", "back.example.com", "example.com")
     assert signed.count(b"DKIM-Signature:") == 2
     assert verified_by_dkimpy(signed + STAMPED, [RSA, returns]) == [True, True]
-    alone = signer.sign(STAMPED, Headers.split(STAMPED), "example.com", "none.example.org", "sub.example.com")
+    alone = signer.sign(HEADERS, BODY, "example.com", "none.example.org", "sub.example.com")
     assert alone.count(b"DKIM-Signature:") == 1  # the second has no key, the third the author's
-    assert signer.sign(STAMPED, Headers.split(STAMPED), "none.example.org", "back.example.com") == b""
+    assert signer.sign(HEADERS, BODY, "none.example.org", "back.example.com") == b""

@@ -27,7 +27,6 @@ from mta.mail.delivery import (
     Result,
     Stage,
 )
-from mta.mail.headers import Headers
 from mta.mail.identity import format_id, new_message_id
 from mta.mail.message import Envelope, Message, Origin, Recipient
 from mta.mail.reply import Reply
@@ -57,7 +56,7 @@ class Kept(NoSink):
 
 def message() -> Message:
     origin = Origin(7, "shop", "shop-1", LOOPBACK, "client.example", "s1", "ESMTPSA", NOW, "TLSv1.3")
-    return Message(new_message_id(), Envelope(None, (Recipient(ANN),)), origin, Headers((), 2), b"\r\nhello\r\n")
+    return Message.of(new_message_id(), Envelope(None, (Recipient(ANN),)), origin, b"\r\nhello\r\n")
 
 
 def attempt(reply: Reply) -> Attempt:

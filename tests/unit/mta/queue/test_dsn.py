@@ -30,7 +30,7 @@ class Accounts:
 
 
 class Signer:
-    def sign(self, _content: bytes, _headers: object, domain: str) -> bytes:
+    def sign(self, _headers: object, _body: bytes, domain: str) -> bytes:
         return b"DKIM-Signature: d=%s\r\n" % domain.encode()
 
 

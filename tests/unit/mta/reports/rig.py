@@ -53,7 +53,7 @@ class Names:
 
     def sign(self, content: bytes, domain: str) -> bytes:
         signer = Signer(SETTINGS.signing, KeyRing([self.keys[domain]]))
-        return signer.sign(content, Headers.split(content), domain) + content
+        return signer.sign(headers := Headers.split(content), content[headers.size :], domain) + content
 
 
 def context(

@@ -24,7 +24,6 @@ from mta.mail.delivery import (
     Result,
     Stage,
 )
-from mta.mail.headers import Headers
 from mta.mail.hold import Hold, HoldSource
 from mta.mail.identity import MessageId, new_message_id
 from mta.mail.message import Envelope, Message, Origin, Recipient, Stream
@@ -46,11 +45,10 @@ def message(
     content = f"From: {sender}\r\nSubject: {subject}\r\nMessage-ID: <1@acme.example>\r\n\r\n".encode()
     content += b"0123456789abcdef" * (max(0, size - len(content)) // 16) + b"\r\n"
     recipients = tuple(Recipient(Address.parse(each)) for each in to or ("ann@example.net",))
-    return Message(
+    return Message.of(
         new_message_id(),
         Envelope(Address.parse(sender) if sender else None, recipients, **envelope),
         Origin(1, "acme", "acme-1", ipaddress.ip_address("192.0.2.1"), "app.acme.example", "s1", "ESMTPSA", now()),
-        Headers.split(content),
         content,
     )
 

@@ -44,7 +44,7 @@ CONTENT = HEADERS + b"Subject: Hello\r\n\r\nOne line.\r\n"
 class Signer:
     """Signs for acme.example."""
 
-    def sign(self, content: bytes, headers: object, domain: str, *, body: bytes | None = None) -> bytes:
+    def sign(self, headers: object, body: bytes, domain: str, *, tag: bytes | None = None) -> bytes:
         return b"DKIM-Signature: v=1\r\n" if domain == "acme.example" else b""
 
     def records(self, domain: str) -> list[str]:

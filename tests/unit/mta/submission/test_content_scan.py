@@ -15,7 +15,6 @@ import pytest
 
 from config.schema import ContentScanSettings, ScannerSettings
 from mta.mail.address import Address
-from mta.mail.headers import Headers
 from mta.mail.identity import format_id, new_message_id
 from mta.mail.message import Envelope, Message, Origin, Recipient
 from mta.submission import content_scan
@@ -30,7 +29,7 @@ def message(content: bytes = CONTENT, *, sender: str | None = "shop@shop.example
     to = tuple(Recipient(Address(f"r{n}", "example.net")) for n in range(recipients))
     envelope = Envelope(Address.parse(sender) if sender else None, to)
     origin = Origin(1, "shop", "shop-1", ip_address("10.1.2.3"), "app.shop.example", "s1", "ESMTPSA", datetime.now(UTC))
-    return Message(new_message_id(), envelope, origin, Headers.split(content), content)
+    return Message.of(new_message_id(), envelope, origin, content)
 
 
 @asynccontextmanager

@@ -9,7 +9,6 @@ from ipaddress import ip_address
 import pytest
 
 from mta.mail.address import Address
-from mta.mail.headers import Headers
 from mta.mail.identity import new_message_id
 from mta.mail.message import Envelope, Message, Origin, Recipient, Stream
 from mta.submission.control_headers import OptionError, SubmissionOptions, read_options, stream_of
@@ -25,7 +24,7 @@ def message(fields: bytes) -> Message:
     content = fields + REST
     envelope = Envelope(None, (Recipient(Address.parse("bob@example.net")),))
     origin = Origin(1, "shop", None, ip_address("127.0.0.1"), "app", "s1", "ESMTP", datetime.now(UTC))
-    return Message(new_message_id(), envelope, origin, Headers.split(content), content)
+    return Message.of(new_message_id(), envelope, origin, content)
 
 
 def test_all_are_read_and_none_is_left() -> None:

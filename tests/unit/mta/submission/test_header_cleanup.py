@@ -30,7 +30,7 @@ NAMES = st.sampled_from([*(field.name for field in BY_NAME.values()), "X-Other",
 def message(content: bytes, *, smtputf8: bool = False) -> Message:
     envelope = Envelope(None, (Recipient(Address.parse("bob@example.net")),), smtputf8=smtputf8)
     origin = Origin(1, "shop", None, ip_address("127.0.0.1"), "app", "s1", "ESMTP", datetime.now(UTC))
-    return Message(new_message_id(), envelope, origin, Headers.split(content), content)
+    return Message.of(new_message_id(), envelope, origin, content)
 
 
 def check(content: bytes, *, smtputf8: bool) -> None:

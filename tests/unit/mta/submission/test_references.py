@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from mta.mail.address import Address
-from mta.mail.headers import Headers
 from mta.mail.message import Message
 from mta.store.mailings.references import NewReference
 from mta.store.store import Store
@@ -22,7 +19,7 @@ SHOWN = b"From: shop@shop.example\r\nTo: ann@example.net\r\nSubject: News\r\n\r\
 def message(content: bytes = SHOWN) -> Message:
     template = make.accepted("bob@example.net").message
     theirs = content.replace(b"ann@", b"bob@")
-    return replace(template, content=theirs, headers=Headers.split(theirs))
+    return template.with_content(theirs)
 
 
 async def confirmed(store: Store, *contents: bytes) -> Mailing:

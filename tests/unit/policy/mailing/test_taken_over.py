@@ -9,7 +9,6 @@ from datetime import datetime
 import pytest
 
 from bench.newsletter import CONTEXT, NOW, READER, facts, newsletter
-from mta.mail.headers import Headers
 from mta.mail.message import Message, Stream
 from policy.base import Facts, Finding, Pass, Verdict
 from policy.chain import Chain, personalise, screen
@@ -28,7 +27,7 @@ def changed(message: Message, *pairs: tuple[bytes, bytes]) -> Message:
     for old, new in pairs:
         assert old in content
         content = content.replace(old, new)
-    return replace(message, content=content, headers=Headers.split(content))
+    return message.with_content(content)
 
 
 def findings(chain: Chain, message: Message, references: References | None) -> list[Finding]:

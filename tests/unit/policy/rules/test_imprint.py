@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from mta.mail.headers import Headers
 from mta.mail.message import Message
 from policy.accounts.account import Account, Identity
 from policy.accounts.checked_pages import CheckedPage, CheckedPages, shape_of
@@ -31,7 +30,7 @@ def mail(name: str, *changes: tuple[str, str]) -> Message:
     for old, new in changes:
         assert old.encode() in content
         content = content.replace(old.encode(), new.encode())
-    return replace(message(), headers=Headers.split(content), content=content)
+    return message().with_content(content)
 
 
 def judge(subject: Message, *identities: Identity, domain: str = "bollenhof.example", **settings: object) -> str:

@@ -52,7 +52,7 @@ def message(*fields: str) -> Message:
     content = "".join(f"{field}\r\n" for field in ("From: shop@shop.example", *fields)) + "\r\n" + BODY
     origin = Origin(7, "shop", "shop-1", ip_address("192.0.2.1"), "app", "s1", "ESMTPSA", NOW)
     envelope = Envelope(Address.parse("shop@shop.example"), (Recipient(ANN),))
-    return Message(new_message_id(), envelope, origin, Headers.split(content.encode()), content.encode())
+    return Message.of(new_message_id(), envelope, origin, content.encode())
 
 
 def run(rule: Any, *fields: str, facts: Facts = FACTS, context: RuleContext = CONTEXT, **settings: Any) -> Verdict:
