@@ -81,22 +81,24 @@ def functions() -> dict[str, Callable[[], object]]:
     turns = iter(range(10_000, 100_000))
     references = References((compile_reference(1, source_of(message.content)),))
 
-    def screened(content: bytes) -> object:
-        sent = message.with_content(content)
-        return whole(chain, sent, replace(known, reading=MessageText(content)))
+    content = message.content
 
-    def unseen(content: bytes) -> bytes:
-        return content.replace(b"<title>", b"<title>%d " % next(turns))
+    def screened(body: bytes) -> object:
+        sent = replace(message, body=body)
+        return whole(chain, sent, replace(known, reading=MessageText(message.head + body)))
+
+    def unseen(text: bytes) -> bytes:
+        return text.replace(b"<title>", b"<title>%d " % next(turns))
 
     return {
-        "chain, 10 kB, the page of others": lambda: screened(message.content),
-        "chain, 60 kB, the page of others": lambda: screened(large.content),
-        "chain, 10 kB, its own page": lambda: screened(unseen(message.content)),
-        "chain, 60 kB, its own page": lambda: screened(unseen(large.content)),
+        "chain, 10 kB, the page of others": lambda: screened(message.body),
+        "chain, 60 kB, the page of others": lambda: screened(large.body),
+        "chain, 10 kB, its own page": lambda: screened(unseen(message.body)),
+        "chain, 60 kB, its own page": lambda: screened(unseen(large.body)),
         "chain, 10 kB, as a reference": lambda: whole(chain, message, with_reference(references, message, known)),
-        "header block": lambda: Headers.split(message.content),
-        "message syntax, 10 kB, the body of others": lambda: message_fault(message.content, limits),
-        "message syntax, 10 kB, its own body": lambda: message_fault(unseen(message.content), limits),
+        "header block": lambda: Headers.split(content),
+        "message syntax, 10 kB, the body of others": lambda: message_fault(content, limits),
+        "message syntax, 10 kB, its own body": lambda: message_fault(unseen(content), limits),
     }
 
 
