@@ -286,7 +286,7 @@ def record(message: Message, findings: Sequence[Finding]) -> dict[str, Any]:
             "tls": origin.tls,
         },
         "summary": _summary(message.headers),
-        "findings": [_finding(finding) for finding in findings],
+        "findings": _findings(findings),
     }
 
 
@@ -302,9 +302,17 @@ def _purpose(accepted: NewMessage) -> dict[str, Any]:
     }
 
 
-def _finding(finding: Finding) -> tuple[str, ...]:
-    told = (finding.policy, finding.verdict, sanitise(finding.evidence, EVIDENCE))
-    return told if finding.recipient is None else (*told, finding.recipient)
+def _findings(findings: Sequence[Finding]) -> list[tuple[str, ...]]:
+    evidence = [finding.evidence for finding in findings]
+    together = "".join(evidence)  # looked at once, as nearly all that rules say can be stored as it is
+    if not (together.isascii() and together.isprintable()) or any(len(each) > EVIDENCE for each in evidence):
+        evidence = [sanitise(each, EVIDENCE) for each in evidence]
+    return [
+        (finding.policy, finding.verdict, said)
+        if finding.recipient is None
+        else (finding.policy, finding.verdict, said, finding.recipient)
+        for finding, said in zip(findings, evidence, strict=True)
+    ]
 
 
 def _envelope(envelope: Envelope) -> dict[str, Any]:
