@@ -20,23 +20,20 @@ from datetime import UTC, datetime
 from bounce.verp import Verp
 from config.schema import EgressSettings, PathLimits, Timeouts
 from mta.delivery.client import SmtpClientProtocol
-from mta.delivery.egress.paths import EgressPath
-from mta.delivery.egress.slots import StartPermit
-from mta.delivery.egress.sources import SourceFailed, SourceHealth
-from mta.delivery.pool import (
+from mta.delivery.delivery_session import (
     DeliveryError,
     DeliverySession,
-    Dialer,
     OpportunisticTlsError,
     PipeliningError,
-    Pool,
-    Quirk,
-    Quirks,
     SessionKey,
     StaleSessionError,
     TlsError,
-    quit_session,
 )
+from mta.delivery.dialer import Dialer, Quirk, Quirks
+from mta.delivery.egress.paths import EgressPath
+from mta.delivery.egress.slots import StartPermit
+from mta.delivery.egress.sources import SourceFailed, SourceHealth
+from mta.delivery.pool import Pool, quit_session
 from mta.delivery.route import Route, Target
 from mta.delivery.shortage import Shortage
 from mta.delivery.tls.demand import REQUIRETLS, HostDemand, TlsDemand, TlsPolicy, Unfit

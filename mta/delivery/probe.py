@@ -19,17 +19,15 @@ from cryptography import x509
 
 from config.schema import Settings
 from mta.delivery.client import Lost
-from mta.delivery.egress.paths import EgressPath
-from mta.delivery.pool import (
+from mta.delivery.delivery_session import (
     DeliveryError,
     DeliverySession,
-    Dialer,
     OpportunisticTlsError,
-    Quirk,
-    Quirks,
     SessionKey,
     TlsError,
 )
+from mta.delivery.dialer import Dialer, Quirk, Quirks
+from mta.delivery.egress.paths import EgressPath
 from mta.delivery.route import Route, Target
 from mta.delivery.tls.dane import certified_names
 from mta.delivery.tls.demand import Unfit

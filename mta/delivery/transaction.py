@@ -24,7 +24,7 @@ from typing import assert_never
 from bounce.verp import Verp
 from config.schema import Timeouts
 from mta.delivery.client import Cause, Lost, NotSent, ReceiverReply, RejectedEarly
-from mta.delivery.pool import DeliveryError, DeliverySession, Extensions, PipeliningError, StaleSessionError
+from mta.delivery.delivery_session import DeliveryError, DeliverySession, Extensions, PipeliningError, StaleSessionError
 from mta.mail.address import Address
 from mta.mail.delivery import Delivery, QueuedRecipient, Result, Stage
 from mta.mail.headers import Headers

@@ -5,14 +5,14 @@ from types import SimpleNamespace
 
 import pytest
 
+from mta.delivery.dialer import QUIRK_LASTS, Quirk, Quirks
 from mta.delivery.lookup_cache import Cache, CachedAnswer
-from mta.delivery.pool import QUIRK_LASTS, Quirk, Quirks
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     clock = SimpleNamespace(now=100.0)
-    for module in ("lookup_cache", "pool"):
+    for module in ("lookup_cache", "dialer"):
         monkeypatch.setattr(f"mta.delivery.{module}.time", SimpleNamespace(monotonic=lambda: clock.now))
     return clock
 
@@ -66,7 +66,7 @@ def test_quirks(clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None
     assert not quirks.has("192.0.2.2", Quirk.BROKEN_TLS)
     clock.now += QUIRK_LASTS
     assert not quirks.has("192.0.2.1", Quirk.BROKEN_TLS)
-    monkeypatch.setattr("mta.delivery.pool.MAX_QUIRKS", 3)
+    monkeypatch.setattr("mta.delivery.dialer.MAX_QUIRKS", 3)
     for n in range(5):
         quirks.note(f"192.0.2.{n}", Quirk.BROKEN_TLS)
     assert [quirks.has(f"192.0.2.{n}", Quirk.BROKEN_TLS) for n in range(5)] == [False, False, True, True, True]

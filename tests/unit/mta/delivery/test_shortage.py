@@ -80,7 +80,7 @@ async def test_without_a_socket_there_is_no_attempt(number: int, monkeypatch: py
     async with far_end() as far:
         receiver = await far.receiver()
         route = await far.route()
-        monkeypatch.setattr("mta.delivery.pool.socket.socket", Short(number))
+        monkeypatch.setattr("mta.delivery.dialer.socket.socket", Short(number))
         with pytest.raises(Shortage):
             await far.courier.deliver(deliver_to("ann@example.com"), route, far.path(route), CONTENT)
         monkeypatch.undo()
@@ -97,7 +97,7 @@ async def test_a_host_that_answered_counts_though_the_next_one_could_not_be_trie
         await far.receiver(None, "127.0.0.3")
         far.domain("two.example", "127.0.0.2", "127.0.0.3")
         route = await far.route("two.example")
-        monkeypatch.setattr("mta.delivery.pool.socket.socket", Short(errno.EMFILE, after=1))
+        monkeypatch.setattr("mta.delivery.dialer.socket.socket", Short(errno.EMFILE, after=1))
         attempt = await far.courier.deliver(deliver_to("ann@two.example"), route, far.path(route), CONTENT)
         assert [(result.stage, result.reply.code) for result in attempt.results] == [(Stage.SENDER, 451)]
 
@@ -106,7 +106,7 @@ async def test_recipients_whose_turn_did_not_come_are_not_attempted(monkeypatch:
     async with far_end(shaping={"default": {"recipients_per_transaction": 1, "messages_per_connection": 1}}) as far:
         receiver = await far.receiver()
         route = await far.route()
-        monkeypatch.setattr("mta.delivery.pool.socket.socket", Short(errno.EMFILE, after=1))
+        monkeypatch.setattr("mta.delivery.dialer.socket.socket", Short(errno.EMFILE, after=1))
         attempt = await far.courier.deliver(
             deliver_to("ann@example.com", "ben@example.com"), route, far.path(route), CONTENT
         )

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mta.delivery import transaction
-from mta.delivery.pool import Extensions
+from mta.delivery.delivery_session import Extensions
 from mta.delivery.transaction import dot_stuffed, dot_stuffed_pieces
 from mta.mail.message import Notify
 from mta.mail.reply import Reply
