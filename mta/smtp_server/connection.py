@@ -202,7 +202,11 @@ class Connection(SMTP):
         elif self._deadline > self.loop.time():
             self._alarm = self._deadline
             self._timeout_handle = self.loop.call_at(self._alarm, self._timeout_cb)
-        elif not self._input.interrupt(CloseSession(replies.TIMED_OUT, "timeout")):
+        elif self._input.interrupt(CloseSession(replies.TIMED_OUT, "timeout")):
+            pass
+        elif self._input.is_waking:  # something came in this turn of the loop: the session looks at it first
+            self._timeout_handle = self.loop.call_at(self._alarm, self._timeout_cb)
+        else:
             self._writer.transport.abort()  # it does not read our replies
 
     # --- for the session

@@ -74,6 +74,11 @@ class LineReader:
         waiter.set_exception(error)
         return True
 
+    @property
+    def is_waking(self) -> bool:
+        """Whether the session waited for input, and will go on in the next turn of the loop."""
+        return self._waiter is not None and self._waiter.done()
+
     async def more(self, take: Take | None = None) -> None:
         """Wait until something has come; with ``take``, which is called as octets come, until that has enough.
 

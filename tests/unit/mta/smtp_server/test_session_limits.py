@@ -166,6 +166,18 @@ async def test_a_command_has_no_more_time_for_coming_in_drops() -> None:
         assert b'"ending":"timeout"' in rig.events.lines[-1]
 
 
+async def test_a_drop_in_the_turn_of_the_timeout_does_not_cut_the_client() -> None:
+    async with submission(limits={"command_timeout": "1m"}) as rig:
+        client = await rig.said_hello()
+        [session] = rig.listeners._context.sessions
+        session.data_received(b"x")
+        session._deadline = session._alarm = session.loop.time()
+        session._timeout_cb()
+        assert await client.rest() == "421 4.4.2 Timeout exceeded, closing connection\r\n"
+        await rig.all_left()
+        assert b'"ending":"timeout"' in rig.events.lines[-1]
+
+
 async def test_a_message_has_the_time_of_its_pieces() -> None:
     """aiosmtpd's timer covers the whole of DATA and cuts a client that is still sending."""
     async with submission(limits={"data_timeout": "200ms", "command_timeout": "200ms"}) as rig:
