@@ -89,7 +89,7 @@ def read_stored(row: StoredKey) -> SigningKey:
             f"store: {row.selector}._domainkey.{row.domain} was sealed under another secret file: "
             "restore that file, or retire the key and make a new one"
         )
-    return parse_key(row.pem, domain=row.domain, selector=row.selector, source="store")
+    return parse_key(row.pem, domain=row.domain, selector=row.selector, source="store", trusted=True)
 
 
 def _checked(key: SigningKey) -> SigningKey:
