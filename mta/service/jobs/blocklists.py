@@ -50,26 +50,38 @@ class BlocklistWatch:
         self._settings: Settings | None = None
         self._due: dict[Key, float] = {}  # monotonic time of the next query
         self._trust: dict[str, Trust] = {}
+        self._domains: Sequence[str] | None = None
+        self._watched: dict[str, Sequence[str]] = {}  # the subjects of each list, for ``_domains``
 
     async def look(self, settings: Settings, store: Store) -> None:
         """Send the queries that are due. Raises StoreUnavailable."""
         if self._settings is not settings:
             self._settings, self._resolver = settings, Resolver(settings)
-            self._due, self._trust = {}, {}
+            self._due, self._trust, self._domains = {}, {}, None
         elif not settings.blocklists.lists:
             return
         open_ = {(each.list, each.subject): each for each in await store.blocklist_listings.find()}
-        domains = await store.blocklist_listings.domains() if settings.blocklists.lists else ()
-        asked = {
-            (each.name, subject) for each in settings.blocklists.lists for subject in subjects(settings, each, domains)
-        }
-        for name, subject in open_.keys() - asked:
-            await store.blocklist_listings.end(name, subject, "not watched any more")
+        await self._watch(settings, await store.blocklist_listings.domains() if settings.blocklists.lists else ())
+        for name, subject in open_:
+            if subject not in self._watched.get(name, ()):
+                await store.blocklist_listings.end(name, subject, "not watched any more")
         for blocklist in settings.blocklists.lists:
+            name = blocklist.name
             if await self._is_believed(blocklist, store):
-                for subject in subjects(settings, blocklist, domains):
-                    await self._look_for(blocklist, subject, open_.get((blocklist.name, subject)), store)
+                for subject in [each for each in self._watched[name] if self._is_due((name, each))]:
+                    await self._look_for(blocklist, subject, open_.get((name, subject)), store)
+            await asyncio.sleep(0)  # with many domains it takes milliseconds to see that nothing is due
         self._measure(settings, await store.blocklist_listings.find())
+
+    async def _watch(self, settings: Settings, domains: Sequence[str]) -> None:
+        """Note what each list is queried for. It is sorted out anew only when the domains change."""
+        if domains == self._domains:
+            return
+        watched = {}
+        for blocklist in settings.blocklists.lists:
+            watched[blocklist.name] = subjects(settings, blocklist, domains)
+            await asyncio.sleep(0)
+        self._watched, self._domains = watched, domains
 
     async def _is_believed(self, blocklist: Blocklist, store: Store) -> bool:
         """Return whether the list is trusted. Its test entries are queried as often as everything else."""
@@ -86,8 +98,6 @@ class BlocklistWatch:
 
     async def _look_for(self, blocklist: Blocklist, subject: str, listing: Listing | None, store: Store) -> None:
         key = blocklist.name, subject
-        if not self._is_due(key):
-            return
         assert self._settings is not None
         apart = timedelta(seconds=self._settings.blocklists.confirm_after)
         answer = await ask(self._resolver, blocklist, subject)
