@@ -164,9 +164,7 @@ def _why_no_key(pem: bytes) -> str:
     return "holds a private key that is damaged, or of a kind or size that cannot be used"
 
 
-def read_key_file(
-    path: Path, *, domain: str, selector: str, uid: int | None, trusted: bool = False
-) -> SigningKey:
+def read_key_file(path: Path, *, domain: str, selector: str, uid: int | None, trusted: bool = False) -> SigningKey:
     """Read a PEM file that only its owner, the service's user ``uid`` if known, can read. Raises KeyUnusable.
 
     The checks are made on the open file: the target of a symbolic link counts, and it cannot be swapped in between.
@@ -229,9 +227,7 @@ def key_file_faults(settings: SigningSettings, user: str | None = None) -> Itera
                 yield n, key.warning() or ""
 
 
-def _read_configured(
-    entry: SigningKeySettings, uid: int | None, *, trusted: bool = False
-) -> SigningKey | KeyUnusable:
+def _read_configured(entry: SigningKeySettings, uid: int | None, *, trusted: bool = False) -> SigningKey | KeyUnusable:
     try:
         domain, selector = parse_domain(entry.domain), parse_selector(entry.selector)
         return read_key_file(entry.file, domain=domain, selector=selector, uid=uid, trusted=trusted)

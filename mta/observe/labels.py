@@ -192,6 +192,9 @@ class BackgroundTask(Label):
     RATE_HISTORY = "rate_history"
     # of the supervisor
     CHILD = "child"
+    POSTGRES = "postgres"
+    RELOAD = "reload"
+    # of the first web process: the periodic jobs
     DATABASE = "database"
     DEAD_LEASES = "dead_leases"
     CONTENT_RING = "content_ring"
@@ -228,6 +231,7 @@ _MATTERS = {
     BackgroundTask.WITHDRAW,
     BackgroundTask.ACCEPT,
     BackgroundTask.CHILD,
+    BackgroundTask.POSTGRES,
     BackgroundTask.DATABASE,
     BackgroundTask.DEAD_LEASES,
 }

@@ -17,6 +17,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 
 from config.schema import Settings
 from mta.admin.service.reload import ReloadReply
@@ -27,12 +28,15 @@ from mta.service.fork_server import ForkedProcess, ForkServer
 
 log = get_logger()
 
+AnswerReload = Callable[[ReloadReply], None]
+
 RESTART_AFTER = 1.0  # seconds; doubles with each failure in a row, up to RESTART_AT_MOST
 RESTART_AT_MOST = 30.0
 BEAT = 1.0  # seconds between two reports, and between two calls of ``kill_if_silent``
 STARTED_WITHIN = 120.0  # seconds until the first report of a life, on a slow machine
 ENDED_WITHIN = 30.0  # seconds from the end of its stream to its own
 HEALTHY_AFTER = 60.0  # seconds after which a child's earlier failures are forgotten
+NO_RELOAD = ReloadReply(["this process may not ask for a reload"])
 
 
 class Child:
@@ -40,7 +44,7 @@ class Child:
 
     It runs ``main`` of ``module``, as ``user`` if we are root. ``ready()`` is called at the first status report after
     each start, ``ended(pid)`` at each end. ``report`` is the last status, of the time ``seen_at`` (seconds since 1970).
-    ``reload_asked(dry_run)``: what is answered to its request.
+    ``reload_asked(dry_run, answer)``: it asks for a reload; ``answer`` may be called later.
     ``stop`` closes our copies of ``sockets``. ``patience``: seconds without a report after which it is killed.
     """
 
@@ -56,7 +60,7 @@ class Child:
         patience: float = 60.0,
         ready: Callable[[], None] = lambda: None,
         ended: Callable[[int], None] = lambda _: None,
-        reload_asked: Callable[[bool], ReloadReply] = lambda _: ReloadReply(["this process may not ask for a reload"]),
+        reload_asked: Callable[[bool, AnswerReload], None] = lambda _, answer: answer(NO_RELOAD),
     ) -> None:
         self.name = name
         self.start = start
@@ -102,8 +106,8 @@ class Child:
 
     def send(self, message: ControlMessage) -> None:
         """Send it a control message, if it is running."""
-        if self._writer and not self._writer.is_closing():
-            control_channel.send(self._writer, message)
+        if self._writer:
+            _send(self._writer, message)
 
     def reload(self, settings: Settings) -> None:
         """Pass new settings to it and to its successors."""
@@ -157,7 +161,7 @@ class Child:
             reported = False
             while (status := await control_channel.status(reader)) is not None:
                 if isinstance(status, ReloadRequest):
-                    self.send(ReloadAnswer(status.number, self._reload_asked(status.dry_run)))
+                    self._reload_asked(status.dry_run, partial(_answer, self._writer, status.number))
                     continue
                 self.report, self.seen_at = status, time.time()
                 self._beats_left = max(1, int(self._patience / BEAT))
@@ -175,6 +179,16 @@ class Child:
             if self._writer:
                 self._writer.close()
             self._ended(process.pid)
+
+
+def _answer(writer: asyncio.StreamWriter, number: int, reply: ReloadReply) -> None:
+    """Answer a request of the life that ``writer`` belongs to: a successor has numbers of its own."""
+    _send(writer, ReloadAnswer(number, reply))
+
+
+def _send(writer: asyncio.StreamWriter, message: ControlMessage) -> None:
+    if not writer.is_closing():
+        control_channel.send(writer, message)
 
 
 def restart_delay(failures: int) -> float:

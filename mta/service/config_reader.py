@@ -12,6 +12,7 @@ import asyncio
 import pickle
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,4 +78,5 @@ def main(control: socket.socket, _: Sequence[socket.socket]) -> None:
             found: ReadConfig | list[str] = ReadConfig(valid.settings, valid.remarks)
         except ConfigError as error:
             found = error.lines
-        control.sendall(pickle.dumps(found))
+        with suppress(ConnectionError):  # the supervisor has ended, or waited long enough
+            control.sendall(pickle.dumps(found))

@@ -1,9 +1,11 @@
 """Run the web process: serve HTTP and send webhooks, started by the supervisor like a worker.
 
 It is a process of its own so that HTTP requests do not delay mail, nor mail HTTP requests. Monitoring, the pages for
-recipients and the API are three applications on three ports; several processes share their sockets.
+recipients and the API are three applications on three ports; several processes share their sockets. The first one runs
+the periodic jobs as well.
 
-Invariants: the web process ends with its supervisor.
+Invariants: the web process ends with its supervisor. Mail depends on some of the jobs, so they run even while HTTP
+cannot be served.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import importlib
 import signal
 import socket
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -34,6 +36,7 @@ from mta.observe.metrics import Metrics, sample_process
 from mta.service import control_channel
 from mta.service.composition import open_tokens, spare_collector
 from mta.service.control_channel import Reload, ReloadAnswer, ReloadRequest, Reopen, Start, web_name
+from mta.service.periodic_jobs import PeriodicJobs
 from mta.smtp_server.tls import CertificateError
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store, StoreUnavailable
@@ -50,10 +53,14 @@ if TYPE_CHECKING:
 
 log = get_logger()
 
+CONNECTIONS = 1  # to the database, that are opened without a wait: jobs and requests can wait a moment
 STATUS_EVERY = 1.0  # seconds
 RETRY_AFTER = 5  # seconds
 ADMIN_LIMITS = HttpLimits(connections=1000, per_client=500, idle=60.0, lifetime=3600.0)
 ANSWER_WITHIN = 30.0  # seconds that the supervisor may take to read the configuration
+OPEN_AGAIN = (
+    65.0  # seconds after which a process that cannot serve HTTP ends: so late that its successor starts at once
+)
 
 
 class PublicSide:
@@ -205,7 +212,21 @@ async def _main(control: socket.socket, sockets: Sequence[socket.socket]) -> Non
     async with AsyncExitStack() as stack:
         tasks = BackgroundTasks(metrics)
         link = SupervisorLink(writer)
-        sides, sender = await _open(stack, start, bound, metrics, tasks, link)
+        store = await _open_store(stack, start, metrics, tasks)
+        jobs = PeriodicJobs(start.settings, store, metrics, tasks) if start.index == 0 else None
+        if jobs:
+            stack.push_async_callback(jobs.stop)
+            await jobs.start()
+        try:
+            sides = await _open_ports(stack, start, store, bound, metrics, tasks, link)
+        except (OSError, CertificateError, ConfigError) as error:
+            log.error("HTTP not served", reason=str(error))
+            if jobs:
+                await _told_within(OPEN_AGAIN, reader)
+            raise SystemExit(1) from None
+        webhooks, private = start.settings.web.webhooks, start.settings.testing.private_webhooks
+        sender = WebhookSender(store, webhooks, metrics, tasks, allow_private=private)
+        stack.push_async_callback(sender.stop)
         spare_collector()
         own = [
             tasks.start(BackgroundTask.PROCESS_METRICS, lambda: sample_process(metrics)),
@@ -218,6 +239,8 @@ async def _main(control: socket.socket, sockets: Sequence[socket.socket]) -> Non
             if isinstance(message, ReloadAnswer):
                 link.answered(message)
             if isinstance(message, Reload):
+                if jobs:
+                    jobs.configure(message.settings)
                 _configure(sides, message.settings, name)
                 sender.configure(message.settings.web.webhooks, allow_private=message.settings.testing.private_webhooks)
         for task in own:
@@ -225,37 +248,49 @@ async def _main(control: socket.socket, sockets: Sequence[socket.socket]) -> Non
     writer.close()
 
 
-async def _open(
+async def _open_store(stack: AsyncExitStack, start: Start, metrics: Metrics, tasks: BackgroundTasks) -> Store:
+    """Return the store, until ``stack`` is closed. Raises SystemExit, with the reason in the log."""
+    try:
+        store = await Store.open(
+            start.dsn, start.settings.database, Secrets(start.secret), metrics, tasks, freely=CONNECTIONS
+        )
+    except StoreUnavailable as error:
+        log.error("web process not started", reason=str(error))
+        raise SystemExit(1) from None
+    stack.push_async_callback(store.close)
+    return store
+
+
+async def _open_ports(
     stack: AsyncExitStack,
     start: Start,
+    store: Store,
     bound: Mapping[str, socket.socket],
     metrics: Metrics,
     tasks: BackgroundTasks,
     link: SupervisorLink,
-) -> tuple[tuple[PublicSide, AdminListener], WebhookSender]:
-    """Serve all ports and send webhooks until ``stack`` is closed. Raises SystemExit, with the reason in the log."""
+) -> tuple[PublicSide, AdminListener]:
+    """Serve all ports until ``stack`` is closed. Raises OSError, CertificateError, ConfigError."""
     settings, secrets = start.settings, Secrets(start.secret)
-    try:
-        store = await Store.open(start.dsn, settings.database, secrets, tasks=tasks)
-        stack.push_async_callback(store.close)
-        disk = DiskWatch(kept_on(settings.server.data_dir, own_database=settings.database.url is None))
-        readiness = ServiceReadiness(store, start.run_dir, disk)
-        monitoring = HttpServer(monitoring_app(readiness, start.run_dir), "web")
-        stack.push_async_callback(monitoring.close)
-        await monitoring.open(PlainPort(settings.web.address, settings.web.port), bound["web"])
-        public = PublicSide(store, secrets, metrics)
-        stack.push_async_callback(public.close)
-        await public.open(settings, bound.get("web.public"))
-        admin = AdminListener(start, store, secrets, metrics, readiness, disk, link, tasks)
-        stack.push_async_callback(admin.close)
-        await admin.open(settings, bound.get("web.admin"))
-    except (StoreUnavailable, OSError, CertificateError, ConfigError) as error:
-        log.error("web process not started", reason=str(error))
-        raise SystemExit(1) from None
-    webhooks, private = settings.web.webhooks, settings.testing.private_webhooks
-    sender = WebhookSender(store, webhooks, metrics, tasks, allow_private=private)
-    stack.push_async_callback(sender.stop)
-    return (public, admin), sender
+    disk = DiskWatch(kept_on(settings.server.data_dir, own_database=settings.database.url is None))
+    readiness = ServiceReadiness(store, start.run_dir, disk)
+    monitoring = HttpServer(monitoring_app(readiness, start.run_dir), "web")
+    stack.push_async_callback(monitoring.close)
+    await monitoring.open(PlainPort(settings.web.address, settings.web.port), bound["web"])
+    public = PublicSide(store, secrets, metrics)
+    stack.push_async_callback(public.close)
+    await public.open(settings, bound.get("web.public"))
+    admin = AdminListener(start, store, secrets, metrics, readiness, disk, link, tasks)
+    stack.push_async_callback(admin.close)
+    await admin.open(settings, bound.get("web.admin"))
+    return public, admin
+
+
+async def _told_within(seconds: float, reader: asyncio.StreamReader) -> None:
+    """Wait until the supervisor says anything, such as to stop, or until ``seconds`` have passed."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await control_channel.receive(reader)
 
 
 def _configure(sides: Sequence[PublicSide | AdminListener], settings: Settings, name: str) -> None:

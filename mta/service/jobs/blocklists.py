@@ -77,7 +77,7 @@ class BlocklistWatch:
         """Note what each list is queried for. It is sorted out anew only when the domains change."""
         if domains == self._domains:
             return
-        watched = {}
+        watched: dict[str, Sequence[str]] = {}
         for blocklist in settings.blocklists.lists:
             watched[blocklist.name] = subjects(settings, blocklist, domains)
             await asyncio.sleep(0)

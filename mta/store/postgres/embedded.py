@@ -38,7 +38,7 @@ from mta.store.postgres.server_programs import Account, Binaries, EmbeddedError
 _CONF = Path(__file__).with_name("embedded.conf")
 CONNECTIONS = 100  # at least; each place costs 40 KiB of shared memory, used or not
 MEMORY = 16 * 2**20
-_OTHERS = 2  # processes with a pool beside workers and web: the supervisor, a command
+_OTHERS = 1  # processes with a pool beside workers and web: a command
 
 
 def configuration(
@@ -166,6 +166,10 @@ class EmbeddedPostgres:
                 return None
         return f"postgresql://{ROLE}@/postgres?host={quote(folder, safe='')}&port={port}"
 
+    def is_alive(self) -> bool:
+        """Whether the server's process is there: it runs, or is starting or stopping. Does not wait."""
+        return _is_alive(self.directory / "postmaster.pid", self.directory.resolve())
+
     def stop(self) -> None:
         """End the server (fast shutdown: clients are cut off, nothing is lost) unless another process still uses it."""
         self._end_begun()
@@ -237,7 +241,7 @@ class EmbeddedPostgres:
         while time.monotonic() < deadline:
             if dsn := self.running():
                 return dsn
-            if not _is_alive(self.directory / "postmaster.pid", self.directory.resolve()):
+            if not self.is_alive():
                 break
             time.sleep(0.05)
         return None

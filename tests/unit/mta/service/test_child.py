@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from config.schema import Listener, ListenerTls, ObserveSettings, Settings, SubmissionSettings
+from mta.admin.service.reload import ReloadReply
 from mta.service import child as children
 from mta.service import fork_server as forking
-from mta.service.child import RESTART_AT_MOST, Child, restart_delay
+from mta.service.child import RESTART_AT_MOST, AnswerReload, Child, restart_delay
 from mta.service.control_channel import Reopen, Start
 from mta.service.fork_server import ForkServer
 from tests.unit.mta.store.make import until
@@ -157,6 +158,26 @@ async def test_one_that_is_being_started_has_more_time(server: ForkServer, monke
         await until(lambda: child.pid)
         assert not any(child.kill_if_silent() for _ in range(4))
         await until(said(child, message="Start", level="info"))
+
+
+async def test_a_reload_that_it_asks_for_is_answered_when_it_is_done(server: ForkServer) -> None:
+    """It reports meanwhile. Its successor does not get the answer."""
+    asked: list[tuple[bool, AnswerReload]] = []
+    async with living(server, reload_asked=lambda *each: asked.append(each)) as child:
+        await until(said(child, message="Start", level="info"))
+        child.reload(settings("warning"))  # asks
+        await until(lambda: len(asked) == 1)
+        child.reload(settings("debug"))
+        await until(said(child, message="Reload", level="debug"))
+        (dry_run, answer) = asked[0]
+        assert dry_run
+        answer(ReloadReply(["no"]))
+        await until(said(child, message="ReloadAnswer", level=None))
+        child.kill()
+        await until(lambda: child.restarts == 1 and child.report["message"] == "Start")
+        answer(ReloadReply(["too late"]))
+        child.send(Reopen())
+        await until(said(child, message="Reopen", level=None))
 
 
 async def test_it_outlives_the_fork_server(server: ForkServer) -> None:

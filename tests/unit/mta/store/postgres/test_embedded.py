@@ -376,3 +376,15 @@ def test_a_socket_folder_of_somebody_else_is_refused(home: Path) -> None:
     (home / "link").symlink_to(home / "sockets")
     with pytest.raises(EmbeddedError, match="mode 0700"):
         server_programs.make_private(home / "link", None)
+
+
+def test_whether_it_is_alive_is_known_without_a_connection(server: EmbeddedPostgres, home: Path) -> None:
+    assert not server.is_alive()
+    server.start()
+    assert server.is_alive()
+    kill(postmaster(server, home))
+    assert not server.is_alive()
+    server.start()
+    assert server.is_alive()
+    server.stop()
+    assert not server.is_alive()
