@@ -46,9 +46,10 @@ def this_process() -> Process:
 
 def is_dead(process: Process) -> bool:
     """True only if it is certain: the same place, and no such process there (or a zombie, or a later one)."""
-    return (
-        bool(process.pid_scope) and process.pid_scope == _pid_scope() and _started(process.pid) != process.start_ticks
-    )
+    if not process.pid_scope or process.pid_scope != _pid_scope():
+        return False
+    started = _started(process.pid)
+    return started != process.start_ticks and not (started is None and _is_hidden(process.pid))
 
 
 def _pid_scope() -> str:
@@ -66,6 +67,17 @@ def _started(pid: int) -> int | None:
     except OSError:
         return None
     return None if fields[0] in "ZX" else int(fields[19])  # proc(5): field 22 of the line, starttime
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether there is such a process, of another user, whom /proc (mounted with hidepid) may not show to us."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except ProcessLookupError:
+        pass
+    return False
 
 
 SAFETY = 0.8  # share of the lease during which we rely on it; the rest is for clocks and slow answers

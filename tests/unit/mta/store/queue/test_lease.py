@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -156,6 +157,20 @@ class TestProcesses:
             pass
         child.wait()
         assert lease.is_dead(process)
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user for a moment")
+    def test_of_what_proc_does_not_show_nothing_is_known(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As with hidepid=2, where two services of different users share a machine and a database."""
+        me = lease.this_process()
+        monkeypatch.setattr(lease, "_started", lambda _: None)
+        assert lease.is_dead(me)
+        with subprocess.Popen(["sleep", "60"], user=65533) as other:
+            os.seteuid(65534)
+            try:
+                assert not lease.is_dead(Process(me.pid_scope, other.pid, 1))
+            finally:
+                os.seteuid(0)
+                other.kill()
 
     def test_of_other_places_nothing_is_known(self) -> None:
         assert not lease.is_dead(Process("another boot", 2**22 + 1, 1))
