@@ -10,7 +10,7 @@
 ``store``        PostgreSQL: queue, accounts, suppressions, events
 ``observe``      what operators see: events, metrics, live traces
 ``web``          health and metrics over HTTP, pages for recipients, webhooks
-``service``      supervisor, workers and periodic jobs; all stages are composed here
+``service``      supervisor, workers, web processes and periodic jobs; all stages are composed here
 ``cli``          the ``mta`` command
 """
 

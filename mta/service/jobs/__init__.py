@@ -1,1 +1,1 @@
-"""Periodic jobs of the supervisor."""
+"""What the periodic jobs do, a subject a file."""
