@@ -289,3 +289,23 @@ def test_a_server_that_was_forked_is_closed_in_order(forked: ForkedSupervisor) -
     assert forked.supervisor.stdout.readline() == "fork server closed\n"
     assert not Path(f"/proc/{forked.server}").exists()  # not even as a zombie
     assert is_alive(forked.child)
+
+
+def test_code_that_only_imports_ran_through_takes_no_memory() -> None:
+    """What is needed again comes back by itself."""
+    process = run(
+        "import re\n"
+        "from pathlib import Path\n"
+        "from mta.service import fork_server\n"
+        "def file_pages():\n"
+        "    return int(re.search(r'RssFile:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])\n"
+        "fork_server._give_back_code, give_back = lambda: None, fork_server._give_back_code\n"
+        "fork_server.preload(['mta.service.worker'])\n"
+        "before = file_pages()\n"
+        "give_back()\n"
+        "assert file_pages() < before - 5000, (file_pages(), before)\n"
+        "from mta.store.postgres.secrets import OCTETS, Secrets\n"
+        "assert Secrets(bytes(OCTETS)).unseal(Secrets(bytes(OCTETS)).seal(b'x')) == b'x'\n"
+        "print('works')\n"
+    )
+    assert process.communicate(timeout=60)[0] == "works\n"
