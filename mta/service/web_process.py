@@ -58,9 +58,7 @@ STATUS_EVERY = 1.0  # seconds
 RETRY_AFTER = 5  # seconds
 ADMIN_LIMITS = HttpLimits(connections=1000, per_client=500, idle=60.0, lifetime=3600.0)
 ANSWER_WITHIN = 30.0  # seconds that the supervisor may take to read the configuration
-OPEN_AGAIN = (
-    65.0  # seconds after which a process that cannot serve HTTP ends: so late that its successor starts at once
-)
+OPEN_AGAIN = 65.0  # seconds after which a process that cannot serve HTTP ends: its successor then starts at once
 
 
 class PublicSide:
