@@ -14,6 +14,7 @@ Limitations: A search takes at most MAX_WAYS steps per character of the text.
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from itertools import product
 
@@ -31,6 +32,7 @@ _WORD = re.compile(r"[a-z0-9]+")
 
 _ALLOWED = r"letters, digits, spaces, . [..] \d \w (a|b) ? {m,n}, punctuation after \, ^ at the start and $ at the end"
 
+Words = tuple[str, ...]
 Spellings = frozenset[str]
 Stretch = Spellings | None  # None: too many spellings to enumerate
 
@@ -42,11 +44,12 @@ class PatternError(ValueError):
 @dataclass(frozen=True, slots=True)
 class Pattern:
     """A checked pattern. ``words``: for each stretch with few spellings, the whole words of each spelling.
-    Any matching text has, for every stretch, all the words of one of its spellings."""
+    Any matching text has, for every stretch, all the words of one of its spellings. There are thousands of spellings,
+    so they are kept as tuples of interned words: sets of their own words would take 2 MiB."""
 
     text: str
     regex: re.Pattern[str]
-    words: tuple[tuple[frozenset[str], ...], ...]
+    words: tuple[tuple[Words, ...], ...]
 
     @classmethod
     def parse(cls, text: str) -> Pattern:
@@ -76,7 +79,7 @@ class Pattern:
         return match[0] if match else None
 
 
-def _words(stretches: list[Stretch]) -> tuple[tuple[frozenset[str], ...], ...]:
+def _words(stretches: list[Stretch]) -> tuple[tuple[Words, ...], ...]:
     found = []
     for n, stretch in enumerate(stretches):
         if stretch is None:
@@ -84,18 +87,18 @@ def _words(stretches: list[Stretch]) -> tuple[tuple[frozenset[str], ...], ...]:
         # A word that touches an unknown neighbour may be longer in the text than in the pattern.
         left = n == 0
         right = n == len(stretches) - 1
-        choices = tuple(frozenset(_whole(spelling, left, right)) for spelling in sorted(stretch))
+        choices = tuple(_whole(spelling, left, right) for spelling in sorted(stretch))
         if all(choices):
             found.append(choices)
     return tuple(found)
 
 
-def _whole(spelling: str, left: bool, right: bool) -> list[str]:
-    return [
-        match[0]
+def _whole(spelling: str, left: bool, right: bool) -> Words:
+    return tuple(
+        sys.intern(match[0])
         for match in _WORD.finditer(spelling)
         if (left or match.start() > 0) and (right or match.end() < len(spelling))
-    ]
+    )
 
 
 class _Parser:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import cache
 from itertools import repeat
 from math import log
 
@@ -44,10 +45,12 @@ class ObstacleLikeness:
         barred, free = (Counter(sign for each in said for sign in set(self._signs(each)))
                         for said in (samples.barred, samples.free))  # fmt: skip
         unseen = UNSEEN / (len(samples.barred) + len(samples.free))
-        self._weights = {
-            sign: log(barred[sign] / len(samples.barred) + unseen) - log(free[sign] / len(samples.free) + unseen)
-            for sign in barred | free
-        }
+
+        @cache  # most of the thousands of signs stand in one or two samples, and share their weight
+        def weight(barred: int, free: int) -> float:
+            return log(barred / len(samples.barred) + unseen) - log(free / len(samples.free) + unseen)
+
+        self._weights = {sign: weight(barred[sign], free[sign]) for sign in barred | free}
 
     def of(self, sentence: str, unknown: float = 0.0) -> float:
         """Return how much more like the barred samples a sentence, made plain, is than like the free ones. ``unknown``:

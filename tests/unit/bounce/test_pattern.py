@@ -72,8 +72,8 @@ def test_refused(pattern: str, reason: str) -> None:
 
 def test_words_must_be_whole() -> None:
     """A word that a neighbour may make longer cannot be looked up: `[a-z]{0,3}list` may be `blocklist`."""
-    assert Pattern.parse("no [a-z]{0,9}user here").words == ((frozenset({"no"}),), (frozenset({"here"}),))
-    assert Pattern.parse("black(?:list|listed)").words == ((frozenset({"blacklist"}), frozenset({"blacklisted"})),)
+    assert Pattern.parse("no [a-z]{0,9}user here").words == ((("no",),), (("here",),))
+    assert Pattern.parse("black(?:list|listed)").words == ((("blacklist",), ("blacklisted",)),)
 
 
 PIECES = st.sampled_from(
@@ -90,7 +90,7 @@ def test_words_are_in_every_match(pattern: str, text: str) -> None:
         return
     if parsed.search(text) is not None:
         words = set(re.findall("[a-z0-9]+", text))
-        assert all(any(spelling <= words for spelling in stretch) for stretch in parsed.words)
+        assert all(any(words.issuperset(spelling) for spelling in stretch) for stretch in parsed.words)
 
 
 @given(st.text(max_size=30))
