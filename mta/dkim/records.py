@@ -18,7 +18,6 @@ from enum import Enum
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
-from dkim import util as dkimpy
 
 from mta.dkim.keys import SigningKey
 
@@ -111,6 +110,8 @@ def _tags(text: str) -> dict[str, str]:
     """Return the tags of a record that is well formed and has ``p=``. Raises ValueError."""
     if '"' in text or "\\" in text:
         raise ValueError("it contains quotation marks or backslashes, which do not belong to the text itself")
+    from dkim import util as dkimpy  # noqa: PLC0415 - see mta.dkim.verifier
+
     try:
         tags = {name.decode(): value.decode() for name, value in dkimpy.parse_tag_value(text.encode()).items()}
     except dkimpy.DuplicateTag as error:

@@ -11,8 +11,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-import dkim
-
 from mta.mail.headers import Headers, unfold
 
 SIGNATURES = 5
@@ -45,6 +43,9 @@ def signatures(headers: Headers) -> list[Signature]:
 
 def verify(content: bytes, signature: Signature, record: str) -> bool:
     """Return whether ``signature`` of ``content`` (CRLF line ends) is valid by the key in ``record``. Never raises."""
+    # Not at the import of this module: most processes verify nothing, and what dkimpy imports takes 1 MiB of each.
+    import dkim  # noqa: PLC0415
+
     try:
         good: bool = dkim.DKIM(content).verify(signature.place, dnsfunc=lambda name, timeout=5: record.encode())
     except Exception:  # dkimpy raises many errors for what a stranger may have written

@@ -13,19 +13,24 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
-
-from mta.observe.metrics import PREFIX, PROVIDERS_FILE, Metrics, read_providers
+from mta.observe.metrics import PROVIDERS_FILE, Metrics, full_name, read_providers
 from mta.observe.shared_counters import SIZE, Family, MetricType, create_file, read_file
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_KINDS = {
+    MetricType.COUNTER: "counter",
+    MetricType.SUM: "gauge",
+    MetricType.MAX: "gauge",
+    MetricType.HISTOGRAM: "histogram",
+}
+_IN_HELP = str.maketrans({"\\": r"\\", "\n": r"\n"})
+_IN_LABEL = _IN_HELP | {ord('"'): r"\""}
 
 
 class Totals:
@@ -144,39 +149,29 @@ def totals(run_dir: Path) -> Totals:
 
 def exposition(run_dir: Path) -> bytes:
     """Return the combined metrics in the text format of Prometheus (CONTENT_TYPE)."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(totals(run_dir)))
-    return generate_latest(registry)
+    found = totals(run_dir)
+    return "".join(line for family in found.families for line in _lines(family, found.values)).encode()
 
 
-class _Collector(Collector):
-    """Hands the totals to ``prometheus_client``."""
+def _lines(family: Family, values: memoryview[float]) -> Iterator[str]:
+    name, histogram = full_name(family), family.type is MetricType.HISTOGRAM
+    yield f"# HELP {name} {family.help.translate(_IN_HELP)}\n# TYPE {name} {_KINDS[family.type]}\n"
+    for series, start in zip(family.series, family.starts, strict=True):
+        labels = dict(zip(family.labels, series, strict=True))
+        if not histogram:
+            yield _sample(name, labels, values[start])
+            continue
+        running = 0.0
+        for offset, bound in enumerate((*map(str, family.bounds), "+Inf")):
+            running += values[start + offset]
+            yield _sample(f"{name}_bucket", labels | {"le": bound}, running)
+        yield _sample(f"{name}_count", labels, running)
+        yield _sample(f"{name}_sum", labels, values[start + family.width - 1])
 
-    def __init__(self, totals: Totals) -> None:
-        self._totals = totals
 
-    def collect(self) -> Iterator[Metric]:
-        for family in self._totals.families:
-            yield _export(family, self._totals.values)
-
-
-def _export(family: Family, values: memoryview[float]) -> Metric:
-    name = PREFIX + family.name
-    if family.type is MetricType.HISTOGRAM:
-        histogram = HistogramMetricFamily(name, family.help, labels=family.labels)
-        bounds = [*(str(bound) for bound in family.bounds), "+Inf"]
-        for labels, start in zip(family.series, family.starts, strict=True):
-            buckets, running = [], 0.0
-            for offset, bound in enumerate(bounds):
-                running += values[start + offset]
-                buckets.append((bound, running))
-            histogram.add_metric(labels, buckets, values[start + len(bounds)])
-        return histogram
-    kind = CounterMetricFamily if family.type is MetricType.COUNTER else GaugeMetricFamily
-    single = kind(name, family.help, labels=family.labels)
-    for labels, start in zip(family.series, family.starts, strict=True):
-        single.add_metric(labels, values[start])
-    return single
+def _sample(name: str, labels: Mapping[str, str], value: float) -> str:
+    shown = ",".join(f'{label}="{text.translate(_IN_LABEL)}"' for label, text in sorted(labels.items()))
+    return f"{name}{{{shown}}} {value}\n" if shown else f"{name} {value}\n"
 
 
 def _read(paths: Iterable[Path]) -> list[memoryview[float]]:

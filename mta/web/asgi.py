@@ -78,8 +78,16 @@ def where(error: BaseException) -> list[str]:
     return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
 
 
+async def respond(
+    send: Send, status: int, body: bytes = b"", content_type: str = "text/plain", headers: Mapping[str, str] = {}
+) -> None:
+    """Send a response without any framework. ``headers``: their names in lower case."""
+    given = {"content-type": content_type, "content-length": str(len(body)), **headers}
+    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in given.items()]
+    await send({"type": "http.response.start", "status": status, "headers": encoded})
+    await send({"type": "http.response.body", "body": body})
+
+
 async def send_unavailable(send: Send, seconds: int) -> None:
-    """Answer that the service cannot serve the request now, without any framework."""
-    headers = [(b"content-type", b"text/plain"), (b"retry-after", str(seconds).encode())]
-    await send({"type": "http.response.start", "status": 503, "headers": headers})
-    await send({"type": "http.response.body", "body": b"not available now\n"})
+    """Answer that the service cannot serve the request now."""
+    await respond(send, 503, b"not available now\n", headers={"retry-after": str(seconds)})

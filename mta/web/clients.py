@@ -10,17 +10,19 @@ import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
-
-from starlette.requests import Request
+from typing import TYPE_CHECKING
 
 from mta.mail.message import IPAddress
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
 
 MAX_CLIENTS = 100_000  # whose request rate is remembered
 MAX_HOPS = 20  # proxies in X-Forwarded-For
 ROUNDING = 1e-6  # seconds
 UNKNOWN = ip_address("0.0.0.0")  # noqa: S104 - a socket without addresses
 
-ClientOf = Callable[[Request], IPAddress]
+ClientOf = Callable[["Request"], IPAddress]
 Networks = Sequence[IPv4Network | IPv6Network]
 
 

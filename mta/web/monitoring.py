@@ -5,6 +5,8 @@ check is shown as JSON, with status 503 if one fails.
 
 Invariants: Nothing about a message, an account or a setting is shown: anyone who reaches the port may read it.
 Limitations: No TLS and no login: bind it to loopback or an internal network.
+
+It does without a framework: every service has this port, and many have no other.
 """
 
 from __future__ import annotations
@@ -13,43 +15,34 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+import orjson
 
 from mta.observe.exposition import CONTENT_TYPE, exposition
+from mta.web.asgi import Asgi, Receive, Scope, Send, respond
 from mta.web.readiness import Check, ServiceReadiness
 
-NO_STORE = {"Cache-Control": "no-store"}
+NO_STORE = {"cache-control": "no-store"}
 
 
-def monitoring_app(readiness: ServiceReadiness, run_dir: Path) -> Starlette:
+def monitoring_app(readiness: ServiceReadiness, run_dir: Path) -> Asgi:
     """Return the application of the monitoring port."""
 
-    async def metrics(_: Request) -> Response:
-        """Return the metrics of all processes of this machine, for Prometheus."""
-        return Response(exposition(run_dir), headers={"Content-Type": CONTENT_TYPE, **NO_STORE})
+    async def monitoring(scope: Scope, _: Receive, send: Send) -> None:
+        if scope["path"] not in ("/metrics", "/healthz", "/readyz"):
+            await respond(send, 404)
+        elif scope["method"] not in ("GET", "HEAD"):
+            await respond(send, 405, headers={"allow": "GET, HEAD"})
+        elif scope["path"] == "/metrics":  # of all processes of this machine, for Prometheus
+            await respond(send, 200, exposition(run_dir), CONTENT_TYPE, NO_STORE)
+        else:
+            ready = scope["path"] == "/readyz"
+            await _answer(send, await readiness.checks() if ready else [Check("web", True, "answers")])
 
-    async def healthz(_: Request) -> Response:
-        return _answer([Check("web", True, "answers")])
-
-    async def readyz(_: Request) -> Response:
-        return _answer(await readiness.checks())
-
-    routes = [Route("/metrics", metrics), Route("/healthz", healthz), Route("/readyz", readyz)]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _refuse})
-    app.router.redirect_slashes = False
-    return app
+    return monitoring
 
 
-def _answer(checks: Iterable[Check]) -> Response:
+async def _answer(send: Send, checks: Iterable[Check]) -> None:
     shown = [asdict(check) for check in checks]
     ok = all(check["ok"] for check in shown)
-    return JSONResponse({"ok": ok, "checks": shown}, status_code=200 if ok else 503, headers=NO_STORE)
-
-
-def _refuse(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return Response(status_code=error.status_code, headers=error.headers)
+    body = orjson.dumps({"ok": ok, "checks": shown})
+    await respond(send, 200 if ok else 503, body, "application/json", NO_STORE)

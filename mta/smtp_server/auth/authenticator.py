@@ -28,7 +28,6 @@ from typing import Protocol
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from scramp import ScramMechanism
 
 from config.schema import Limits
 from mta.mail.message import IPAddress
@@ -100,6 +99,8 @@ def new_secret() -> str:
 
 def make_verifiers(secret: str) -> tuple[str, str]:
     """Return what is stored of ``secret``: its argon2id hash, and its SCRAM-SHA-256 verifier."""
+    from scramp import ScramMechanism  # noqa: PLC0415 - by those who make credentials; no worker does
+
     argon2 = PasswordHasher(time_cost=_TIME, memory_cost=_MEMORY, parallelism=1).hash(secret)
     salt, stored_key, server_key, iterations = ScramMechanism("SCRAM-SHA-256").make_auth_info(
         secret, iteration_count=ITERATIONS, salt=os.urandom(16)

@@ -71,6 +71,11 @@ async def test_healthy_ready_and_counted(tmp_path: Path) -> None:
             assert "imprimatur_sessions_total 3.0\n" in await answer.text()
         async with client.get(f"{url}/other") as answer:
             assert answer.status == 404
+        async with client.head(f"{url}/healthz?from=balancer") as answer:
+            assert (answer.status, await answer.read()) == (200, b"")
+            assert int(answer.headers["Content-Length"]) > 0
+        async with client.post(f"{url}/healthz", data=b"x") as answer:
+            assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
 
 
 async def test_not_ready_says_why_and_nothing_more(tmp_path: Path) -> None:
