@@ -18,7 +18,7 @@ from pathlib import Path
 from bounce.classify import Classifier, load_classifier
 from bounce.rules import RuleBook, load_rules
 from bounce.suppression import threshold_faults
-from config.load import draft_file
+from config.load import draft_file, shipped_automation
 from config.schema import RouteSettings, Settings
 from config.toml import ConfigDraft, ConfigError, Mistake, MistakeLevel
 from config.toml_positions import KeyPath
@@ -91,8 +91,9 @@ def validate_profiles(settings: Settings) -> Profiles:
 
 
 def warm_up() -> None:
-    """Fill the caches that every configuration needs: patterns, bounce rules, profiles, what OpenSSL makes once."""
+    """Fill the caches that every configuration needs: patterns, rules, profiles, what OpenSSL makes once."""
     load_classifier([]).sample_errors()
+    automation.Automation(shipped_automation())
     validate_profiles(Settings())
     Secrets(bytes(OCTETS)).seal(b"")
 

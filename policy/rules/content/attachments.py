@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from functools import cache, lru_cache
 from typing import Literal
 
 from pydantic import Field
@@ -52,11 +53,9 @@ class Attachments:
         """Maximum size of all attachments together after decoding."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
-        groups = shipped("attachments")
-        named = {*settings.also, *(ending for kind in settings.kinds for ending in groups[kind])}
-        self._refused = frozenset(map(str.lower, named)) - frozenset(map(str.lower, settings.allowed))
+        self._refused = _refused_endings(tuple(settings.kinds), tuple(settings.also), tuple(settings.allowed))
         self._only = frozenset(map(str.lower, settings.only))
-        self._types = frozenset(groups["types"])
+        self._types = _types()
         self._settings = settings
 
     def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
@@ -103,3 +102,15 @@ def _called(one: Attachment) -> str:
 
 def _refuse(fact: str, code: int = 550, status: str = "5.7.1") -> tuple[Verdict, str]:
     return Refuse(Reply(code, status, f"attachments: {fact}")), ""
+
+
+@lru_cache(16)
+def _refused_endings(kinds: tuple[str, ...], also: tuple[str, ...], allowed: tuple[str, ...]) -> frozenset[str]:
+    groups = shipped("attachments")
+    named = {*also, *(ending for kind in kinds for ending in groups[kind])}
+    return frozenset(map(str.lower, named)) - frozenset(map(str.lower, allowed))
+
+
+@cache
+def _types() -> frozenset[str]:
+    return frozenset(shipped("attachments")["types"])

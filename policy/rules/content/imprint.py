@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -75,9 +75,7 @@ class Imprint:
         self.personal = settings.footer == "append"  # so that all that is written is written at once
         self._fields = tuple(Field(name) for name in settings.fields)
         self._any_of = tuple(Field(name) for name in settings.any_of)
-        groups = shipped("imprint")
-        self._headings = phrases(bare(name) for language in LANGUAGES for name in groups[language])
-        self._po_box = phrases(map(bare, groups["po_box"]))
+        self._headings, self._po_box = _headings(), _po_box()
 
     def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         account, reading = facts.account, facts.reading
@@ -214,3 +212,14 @@ def _host(url: str) -> str:
 
 def _refuse(fact: str) -> tuple[Verdict, str]:
     return Refuse(Reply(550, "5.7.1", f"imprint: {fact}")), ""
+
+
+@cache
+def _headings() -> re.Pattern[str]:
+    groups = shipped("imprint")
+    return phrases(bare(name) for language in LANGUAGES for name in groups[language])
+
+
+@cache
+def _po_box() -> re.Pattern[str]:
+    return phrases(map(bare, shipped("imprint")["po_box"]))

@@ -16,6 +16,7 @@ person. Only five languages are known; ``also`` adds names.
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Literal
 
 from pydantic import Field
@@ -48,9 +49,7 @@ class RoleAddress:
         """Names that are not roles."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
-        groups = shipped("role_addresses")
-        names = [*groups["standards"], *(name for language in settings.languages for name in groups[language])]
-        self._roles = frozenset(spellings([*names, *settings.also])) - frozenset(spellings(settings.allowed))
+        self._roles = _roles(tuple(settings.languages), tuple(settings.also), tuple(settings.allowed))
 
     def on_recipient(self, recipient: RecipientFacts, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         address = recipient.address
@@ -64,6 +63,13 @@ class RoleAddress:
             "use the address of a person, or remove it from your list"
         )
         return Refuse(Reply(550, "5.7.1", text)), ""
+
+
+@lru_cache(16)
+def _roles(languages: tuple[Language, ...], also: tuple[str, ...], allowed: tuple[str, ...]) -> frozenset[str]:
+    groups = shipped("role_addresses")
+    names = [*groups["standards"], *(name for language in languages for name in groups[language])]
+    return frozenset(spellings([*names, *also])) - frozenset(spellings(allowed))
 
 
 def excepted(address: Address, exceptions: frozenset[str]) -> bool:

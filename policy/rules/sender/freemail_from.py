@@ -9,6 +9,7 @@ Limitations: such a domain cannot be verified for an account either; this rule e
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 
 from pydantic import Field
 
@@ -33,9 +34,7 @@ class FreemailFrom:
         """Domains that may be used all the same, for the provider itself."""
 
     def __init__(self, settings: Settings, context: RuleContext) -> None:
-        listed = {domain for group in shipped("freemail").values() for domain in group}
-        allowed = {domain.lower() for domain in settings.allowed}
-        self._domains = frozenset(listed | {domain.lower() for domain in settings.also}) - allowed
+        self._domains = _domains(tuple(settings.also), tuple(settings.allowed))
 
     def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         domains = [author.address.domain for author in authors(message, b"from", b"sender")]
@@ -55,3 +54,9 @@ class FreemailFrom:
                 return domain
             domain = domain.partition(".")[2]
         return None
+
+
+@lru_cache(16)
+def _domains(also: tuple[str, ...], allowed: tuple[str, ...]) -> frozenset[str]:
+    listed = {domain for group in shipped("freemail").values() for domain in group}
+    return frozenset(listed | {domain.lower() for domain in also}) - {domain.lower() for domain in allowed}
