@@ -32,6 +32,7 @@ import subprocess
 import sys
 import threading
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn, assert_never
@@ -56,6 +57,12 @@ _MAX_SOCKETS = 253  # the kernel's limit per message
 _MALLOC = {-1: 16 * 2**20, -3: 8 * 2**20, -8: 1}
 _PR_SET_DUMPABLE = 4
 _MADV_DONTNEED = 4
+# Python takes small objects from pools of equal blocks; those of up to 32 octets come and go too fast to be counted.
+_POOL = 16 * 1024
+_BLOCKS = range(48, 512 + 16, 16)
+_BYTES = sys.getsizeof(b"")
+_GAPS = 3 * 2**20  # octets at most, in case that Python was told to do otherwise
+_gaps: list[object] = []
 _C = ctypes.CDLL(None)
 _clear_caches = getattr(sys, "_clear_internal_caches", sys._clear_type_cache)  # of names that types were asked for
 
@@ -255,6 +262,7 @@ def preload(modules: Iterable[str]) -> None:
             warm_up()
     gc.enable()
     gc.collect()
+    _gaps.extend(_fill_gaps())
     gc.freeze()  # a collection would write to every object and so copy the shared pages
     _clear_caches()  # each process would write to all names in it, one by one
     if hasattr(_C, "malloc_trim"):  # glibc's
@@ -270,6 +278,25 @@ def _give_back_code() -> None:
             if rights == "r-xp" and inode != "0":  # never written to, so nothing is lost
                 begin, end = (int(each, 16) for each in span.split("-"))
                 _C.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), _MADV_DONTNEED)
+
+
+def _fill_gaps() -> list[object]:
+    """Return objects that take the free blocks between others. Each process would put its first objects there, and so
+    copy the pages around them, in place of half a megabyte in pages of its own."""
+    filling: list[object] = []
+    left = _GAPS
+    for size in _BLOCKS:
+        blocks, pools = list[object](), Counter[int]()
+        while left > 0:
+            block = bytes(size - _BYTES)
+            blocks.append(block)
+            left -= size
+            pools[pool := id(block) // _POOL] += 1
+            if pools[pool] >= _POOL // size - 2:  # it is ours alone: no gap was left
+                blocks = [each for each in blocks if id(each) // _POOL != pool]
+                break
+        filling += blocks
+    return filling
 
 
 class _Server:

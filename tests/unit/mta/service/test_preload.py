@@ -20,14 +20,22 @@ NEEDED_BY_FEW = {
 PRELOAD = """
 import sys
 import mta.service.supervisor
-from mta.service.fork_server import MODULES, preload
-preload(MODULES)
-print(*sys.modules)
+from mta.service import fork_server
+fork_server.preload(fork_server.MODULES)
 """
 
 
+def run(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", PRELOAD + code], capture_output=True, text=True, check=True).stdout
+
+
 def test_what_few_services_need_is_not_imported_for_all() -> None:
-    done = subprocess.run([sys.executable, "-c", PRELOAD], capture_output=True, text=True, check=True)
-    modules = set(done.stdout.split())
+    modules = set(run("print(*sys.modules)").split())
     assert "mta.service.worker" in modules
     assert not {name: why for name, why in NEEDED_BY_FEW.items() if name in modules}
+
+
+def test_gaps_are_filled_once_and_take_little() -> None:
+    code = "print(*(sum(map(sys.getsizeof, gaps)) for gaps in (fork_server._gaps, fork_server._fill_gaps())))"
+    first, later = map(int, run(code).split())
+    assert later < first < 2 * 2**20, "of which the most would have been there anyway, as free memory"
