@@ -31,6 +31,7 @@ from mta.observe.background import BackgroundTasks
 from mta.observe.labels import BackgroundTask
 from mta.observe.log import Sparingly, get_logger
 from mta.store.postgres import migrate
+from mta.store.postgres.array_types import make_known
 from mta.store.postgres.connection_pool import FREELY, ConnectionPool
 from mta.store.postgres.errors import OutcomeUnknown, SchemaError, StoreFull, StoreUnavailable
 
@@ -225,6 +226,7 @@ class Database:
         connection = await asyncpg.connect(
             self._dsn, server_settings=_SESSION, statement_cache_size=200, max_cached_statement_lifetime=0
         )
+        make_known(connection)
         try:
             await migrate.check(connection)
         except BaseException:
