@@ -181,7 +181,8 @@ def _become(request: dict, output: int, errors: int, status: int) -> NoReturn:  
 if __name__ == "__main__":
     from mta.cli.main import build
     from mta.service import admin_side, fork_server, supervisor  # noqa: F401
+    from mta.service.preload import preload
 
     build()
-    fork_server.preload(fork_server.MODULES)
+    preload(fork_server.MODULES)
     _serve(socket.socket(fileno=int(sys.argv[1])))

@@ -20,8 +20,9 @@ NEEDED_BY_FEW = {
 PRELOAD = """
 import sys
 import mta.service.supervisor
-from mta.service import fork_server
-fork_server.preload(fork_server.MODULES)
+from mta.service import preload
+from mta.service.fork_server import MODULES
+preload.preload(MODULES)
 """
 
 
@@ -36,6 +37,6 @@ def test_what_few_services_need_is_not_imported_for_all() -> None:
 
 
 def test_gaps_are_filled_once_and_take_little() -> None:
-    code = "print(*(sum(map(sys.getsizeof, gaps)) for gaps in (fork_server._gaps, fork_server._fill_gaps())))"
+    code = "print(*(sum(map(sys.getsizeof, gaps)) for gaps in (preload._gaps, preload._fill_gaps())))"
     first, later = map(int, run(code).split())
     assert later < first < 2 * 2**20, "of which the most would have been there anyway, as free memory"
