@@ -1,4 +1,4 @@
-"""Every metric of the service, declared once. Each process counts its own; ``mta.observe.exposition`` combines them.
+"""Every metric of the service, declared once. Each process counts its own; ``mta.observe.metric_files`` combines them.
 
 Invariants: Label values are enums, or names of the configuration, never text from a client or receiver: no domains,
 accounts or addresses.
@@ -310,7 +310,7 @@ class Metrics:
 
     @classmethod
     def open(cls, run_dir: Path) -> Metrics:
-        """Open the metrics of this process, visible to ``exposition``. Call it once per process, after any fork."""
+        """Open the metrics of this process, visible to ``metric_files``. Call it once per process, after any fork."""
         directory = run_dir / "metrics"
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         providers = read_providers(run_dir)

@@ -36,7 +36,7 @@ from config.changes import described, waiting_for_restart
 from config.schema import Settings
 from config.toml import DEFAULTS, ConfigError, read_text
 from mta.admin.service.reload import ReloadReply
-from mta.observe import exposition
+from mta.observe import metric_files
 from mta.observe.background import BackgroundTasks
 from mta.observe.disk import DiskWatch, kept_on
 from mta.observe.labels import BackgroundTask, Success
@@ -104,7 +104,7 @@ class Supervisor:
             stack.push_async_callback(self._fork_server.close)
             stack.enter_context(_locked(self._run_dir))
             groups = [provider.name for provider in self._settings.shaping.providers]
-            exposition.prepare(self._run_dir, groups)
+            metric_files.prepare(self._run_dir, groups)
             self._metrics = Metrics.open(self._run_dir)
             self._tasks = BackgroundTasks(self._metrics)
             self._metrics.workers_wanted.set(self._workers)
@@ -217,7 +217,7 @@ class Supervisor:
         await asyncio.wait(children, timeout=KILLED_WITHIN)
 
     def _child_ended(self, pid: int) -> None:
-        exposition.mark_dead(self._run_dir, pid)
+        metric_files.mark_dead(self._run_dir, pid)
         if not self._stopping.is_set():
             self._metrics.worker_restarts.inc()
         self._write_state()
@@ -296,7 +296,7 @@ class Supervisor:
             log.error("configuration not reloaded", mistakes=mistakes)
         else:
             self._settings = settings
-            exposition.add_providers(self._run_dir, [each.name for each in settings.shaping.providers])
+            metric_files.add_providers(self._run_dir, [each.name for each in settings.shaping.providers])
             for child in self._children:
                 child.reload(settings)
             self._metrics.config_loaded.set(time.time())

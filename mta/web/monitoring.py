@@ -17,7 +17,6 @@ from pathlib import Path
 
 import orjson
 
-from mta.observe.exposition import CONTENT_TYPE, exposition
 from mta.web.asgi import Asgi, Receive, Scope, Send, respond
 from mta.web.readiness import Check, ServiceReadiness
 
@@ -32,7 +31,9 @@ def monitoring_app(readiness: ServiceReadiness, run_dir: Path) -> Asgi:
             await respond(send, 404)
         elif scope["method"] not in ("GET", "HEAD"):
             await respond(send, 405, headers={"allow": "GET, HEAD"})
-        elif scope["path"] == "/metrics":  # of all processes of this machine, for Prometheus
+        elif scope["path"] == "/metrics":  # of all processes of this machine
+            from mta.observe.exposition import CONTENT_TYPE, exposition  # noqa: PLC0415 - by one process alone
+
             await respond(send, 200, exposition(run_dir), CONTENT_TYPE, NO_STORE)
         else:
             ready = scope["path"] == "/readyz"

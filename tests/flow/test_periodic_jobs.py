@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 from bench.service import free_port
-from mta.observe.exposition import Totals
+from mta.observe.metric_files import Totals
 from mta.observe.metrics import Metrics
 from mta.observe.shared_counters import read_file
 from tests.faults.proxy import DatabaseProxy

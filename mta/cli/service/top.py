@@ -30,8 +30,8 @@ from mta.cli.options import ConfigOption
 from mta.cli.output import fail, on_terminal, relative, size
 from mta.mail.identity import format_id
 from mta.mail.spans import span
-from mta.observe.exposition import Totals, totals
 from mta.observe.labels import QueueState
+from mta.observe.metric_files import Totals, totals
 from mta.store.journal.events import Event
 from mta.store.queue.queue import By, Group
 from mta.store.store import Store, StoreUnavailable

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
-from mta.observe.exposition import totals
+from mta.observe.metric_files import totals
 
 EVERY = 10.0  # seconds
 KEPT = 361  # readings: an hour

@@ -29,8 +29,9 @@ from mta.mail.delivery import (
 from mta.mail.identity import new_message_id
 from mta.mail.reply import Reply, ReplyKind
 from mta.observe import metrics as metrics_module
-from mta.observe.exposition import add_providers, exposition, mark_dead, prepare, totals
+from mta.observe.exposition import exposition
 from mta.observe.labels import Encryption, RejectionSubject, Severity
+from mta.observe.metric_files import add_providers, mark_dead, prepare, totals
 from mta.observe.metrics import Metrics, full_name, read_providers, sample_process
 from mta.observe.shared_counters import SIZE, MetricType, SharedCounters
 

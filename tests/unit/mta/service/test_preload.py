@@ -13,6 +13,7 @@ NEEDED_BY_FEW = {
     "mta.service.admin_side": "by the first request to the API or the pages",
     "mta.web.public": "where web.public.port is set",
     "nacl": "by dkim",
+    "prometheus_client": "by the process that Prometheus asks",
     "rich": "by commands that print tables",
     "scramp": "where a client chooses SCRAM, and for new credentials",
     "starlette": "by the API and the pages",

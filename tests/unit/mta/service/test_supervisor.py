@@ -12,7 +12,7 @@ import pytest
 
 from config.schema import ServerSettings, Settings, WebSettings
 from mta.admin.service.reload import ReloadReply
-from mta.observe import exposition
+from mta.observe import metric_files
 from mta.observe.metrics import Metrics
 from mta.service import config_reader
 from mta.service.bound_sockets import BoundSockets
@@ -74,7 +74,7 @@ async def test_work_of_the_start_has_its_result_or_its_error(supervisor: Supervi
 async def test_a_rejected_reload_says_why_and_changes_nothing(supervisor: Supervisor, tmp_path: Path) -> None:
     (tmp_path / "mta.toml").write_text('[server]\nhostnam = "mta.example.com"\n')
     before = supervisor._settings
-    exposition.prepare(tmp_path / "run", [])
+    metric_files.prepare(tmp_path / "run", [])
     await supervisor._reload()
     answer = orjson.loads((tmp_path / "run" / "reload.json").read_bytes())
     assert answer["ok"] is False
@@ -89,7 +89,7 @@ async def test_a_rejected_reload_says_why_and_changes_nothing(supervisor: Superv
 
 async def test_reloads_are_made_one_after_the_other(supervisor: Supervisor, tmp_path: Path) -> None:
     """Each answers whoever has asked for it, with what the one before has left."""
-    exposition.prepare(tmp_path / "run", [])
+    metric_files.prepare(tmp_path / "run", [])
     (tmp_path / "mta.toml").write_text(f'[server]\nhostname = "mta.example.com"\ndata_dir = "{tmp_path}"\n')
     replies: list[ReloadReply] = []
     for dry_run in (True, False, False):

@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import ClientSession
 
 from bench.service import free_port
-from mta.observe.exposition import prepare
+from mta.observe.metric_files import prepare
 from mta.observe.metrics import Metrics
 from mta.store.postgres.errors import StoreUnavailable
 from mta.web.asgi import Asgi

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from mta.cli.main import build
 from mta.cli.service.top import CounterReadings, StoreReading, TopFrame, draw
 from mta.mail.identity import new_message_id
-from mta.observe.exposition import prepare, totals
 from mta.observe.labels import Encryption
+from mta.observe.metric_files import prepare, totals
 from mta.observe.metrics import Metrics
 from mta.store.journal.events import Event
 from mta.store.postgres.secrets import Secrets
