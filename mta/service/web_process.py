@@ -53,7 +53,6 @@ if TYPE_CHECKING:
 
 log = get_logger()
 
-CONNECTIONS = 1  # to the database, that are opened without a wait: jobs and requests can wait a moment
 STATUS_EVERY = 1.0  # seconds
 RETRY_AFTER = 5  # seconds
 ADMIN_LIMITS = HttpLimits(connections=1000, per_client=500, idle=60.0, lifetime=3600.0)
@@ -249,9 +248,7 @@ async def _main(control: socket.socket, sockets: Sequence[socket.socket]) -> Non
 async def _open_store(stack: AsyncExitStack, start: Start, metrics: Metrics, tasks: BackgroundTasks) -> Store:
     """Return the store, until ``stack`` is closed. Raises SystemExit, with the reason in the log."""
     try:
-        store = await Store.open(
-            start.dsn, start.settings.database, Secrets(start.secret), metrics, tasks, freely=CONNECTIONS
-        )
+        store = await Store.open(start.dsn, start.settings.database, Secrets(start.secret), metrics, tasks)
     except StoreUnavailable as error:
         log.error("web process not started", reason=str(error))
         raise SystemExit(1) from None

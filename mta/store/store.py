@@ -42,7 +42,6 @@ from mta.store.permission.recipients import Recipients
 from mta.store.permission.sign_ups import SignUps
 from mta.store.permission.suppressions import Suppressions
 from mta.store.permission.unsubscribes import Unsubscribes
-from mta.store.postgres.connection_pool import FREELY
 from mta.store.postgres.database import Database
 from mta.store.postgres.errors import LeaseLost, OutcomeUnknown, SchemaError, StoreFull, StoreUnavailable
 from mta.store.postgres.secrets import Secrets
@@ -142,13 +141,12 @@ class Store:
         secrets: Secrets,
         metrics: Metrics | None = None,
         tasks: BackgroundTasks | None = None,
-        freely: int = FREELY,
     ) -> Store:
         """The store on a migrated database. Raises StoreUnavailable if it cannot be reached now.
 
-        ``tasks``: those of the process; the store adds its own. ``freely``: connections that are opened without a wait.
+        ``tasks``: those of the process; the store adds its own.
         """
-        store = cls(await Database.connect(dsn, settings, tasks, freely), settings, secrets, metrics)
+        store = cls(await Database.connect(dsn, settings, tasks), settings, secrets, metrics)
         await store.listen(accounts.CHANNEL, store.accounts.changed)
         await store.accounts.start()
         for channel in (mailings.CHANNEL, accounts.CHANNEL):  # an approved list is news of the account

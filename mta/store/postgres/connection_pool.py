@@ -1,8 +1,8 @@
 """Connections that are kept and shared: as few as the callers do with, at most so many.
 
-The server has a process of 8 MiB for each connection. So a caller that finds as many in use as are opened freely waits
-a moment for one of them, and another is opened only if none came back by then: quick calls share few, and slow ones
-delay the others by no more than that moment.
+The server has a process of 8 MiB for each connection. So a caller that finds all in use waits a moment for one of
+them, and another is opened only if none came back by then: quick calls share one, and slow ones delay the others by no
+more than that moment.
 
 Invariants: callers are served in the order in which they came; a connection is used by one caller at a time.
 """
@@ -15,8 +15,7 @@ from collections.abc import Awaitable, Callable
 
 import asyncpg
 
-FREELY = 2  # connections that a process whose calls are urgent opens as soon as they are wanted
-GROW_AFTER = 0.1  # seconds that a caller waits for one of these
+GROW_AFTER = 0.05  # seconds that a caller waits for one that is in use
 UNUSED = 15.0  # seconds after which a connection is closed
 
 Connection = asyncpg.Connection
@@ -24,10 +23,10 @@ Waiting = tuple[asyncio.Future[Connection | None], float]  # since when, on the 
 
 
 class ConnectionPool:
-    """At most ``size`` connections, made by ``make``; ``freely`` of them without a wait."""
+    """At most ``size`` connections, made by ``make``."""
 
-    def __init__(self, size: int, make: Callable[[], Awaitable[Connection]], freely: int = FREELY) -> None:
-        self._make, self._freely = make, freely
+    def __init__(self, size: int, make: Callable[[], Awaitable[Connection]]) -> None:
+        self._make = make
         self._free = asyncio.Semaphore(size)
         self._held = 0  # connections in use, or being opened
         self._opening = 0
@@ -39,7 +38,7 @@ class ConnectionPool:
         """Return a connection, to be given back by ``give_back`` or ``drop``. Raises what ``make`` raises."""
         await self._free.acquire()
         try:
-            if (connection := self._pop_idle()) or self._held < self._freely:
+            if (connection := self._pop_idle()) or not self._held:
                 self._held += 1
             else:
                 connection = await self._wait()

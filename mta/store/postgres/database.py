@@ -32,7 +32,7 @@ from mta.observe.labels import BackgroundTask
 from mta.observe.log import Sparingly, get_logger
 from mta.store.postgres import migrate
 from mta.store.postgres.array_types import make_known
-from mta.store.postgres.connection_pool import FREELY, ConnectionPool
+from mta.store.postgres.connection_pool import ConnectionPool
 from mta.store.postgres.errors import OutcomeUnknown, SchemaError, StoreFull, StoreUnavailable
 
 log = get_logger()
@@ -110,12 +110,11 @@ class Database:
         dsn: str,
         settings: schema.DatabaseSettings,
         tasks: BackgroundTasks | None = None,
-        freely: int = FREELY,
     ) -> None:
         self.tasks = tasks or BackgroundTasks()
         self._dsn = dsn
         self._timeout = settings.timeout
-        self._pool = ConnectionPool(settings.pool_size, self._open, freely)
+        self._pool = ConnectionPool(settings.pool_size, self._open)
         self._lost: set[int] = set()  # processes of the server whose connection was lost in use
         self._channels: dict[str, list[Callable[[str | None], None]]] = {}
         self._listening: asyncio.Task[None] | None = None
@@ -126,10 +125,10 @@ class Database:
 
     @classmethod
     async def connect(
-        cls, dsn: str, settings: schema.DatabaseSettings, tasks: BackgroundTasks | None = None, freely: int = FREELY
+        cls, dsn: str, settings: schema.DatabaseSettings, tasks: BackgroundTasks | None = None
     ) -> Database:
         """A pool whose first connection works. Raises StoreUnavailable."""
-        database = cls(dsn, settings, tasks, freely)
+        database = cls(dsn, settings, tasks)
         async with database.session():
             return database
 
