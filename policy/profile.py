@@ -1,13 +1,11 @@
 """Profiles: which rules mail must pass, for which stream, with which settings.
 
 A profile is a TOML file; an account names its profile. A profile inherits everything it does not set from the profile
-it
-extends. The shipped ones are in ``config/profiles``; an operator's file with the name of a shipped one replaces it,
-and may extend it (``extends`` with its own name).
+that it extends. The shipped ones are in ``config/profiles``; an operator's file with the name of a shipped one replaces
+it, and may extend it (``extends`` with its own name).
 
 Invariants: a mistake never means "no rule": an unknown name, key or value rejects the whole set, with its file and
-line,
-and the profiles in use stay.
+line, and the profiles in use stay.
 
 Limitations: a setting that is itself a table is inherited or replaced as a whole.
 """
@@ -17,11 +15,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from config.toml import PROFILES, ConfigError, Mistake, placed, read_text
 from config.types import Section
@@ -36,6 +34,8 @@ from policy.profile_file import NAME, ProfileReader, Table, Written, meant
 from policy.reputation.breaker import Thresholds
 from policy.reputation.complaint import Clocks
 from policy.rule_context import RuleContext
+
+Made = TypeVar("Made")
 
 
 class UnknownProfile(LookupError):
@@ -54,7 +54,18 @@ class StreamRules:
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
+class Handling:
+    """How accounts of a profile are handled, beside the rules for their mail."""
+
+    complaints: Clocks
+    breakers: Thresholds
+    suppressions: Lifting
+    copies: Copies
+    lists: ListThresholds
+
+
+@dataclass(frozen=True, slots=True)
+class Profile(Handling):
     """A profile ready for use. ``certified``: whether its mail may leave from certified sources. ``line``: what it
     stands on, itself last. ``digest``: 12 characters that change when anything does by which mail is judged."""
 
@@ -65,11 +76,6 @@ class Profile:
     line: tuple[str, ...]
     streams: Mapping[Stream, StreamRules]
     digest: str
-    complaints: Clocks
-    breakers: Thresholds
-    suppressions: Lifting
-    copies: Copies
-    lists: ListThresholds
 
 
 class Profiles:
@@ -92,6 +98,11 @@ class Profiles:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self._profiles)
+
+    @property
+    def handling(self) -> Mapping[str, Handling]:
+        """How accounts are handled, by the name of their profile."""
+        return self._profiles
 
     def get(self, name: str) -> Profile:
         """Raises UnknownProfile."""
@@ -125,6 +136,16 @@ def load_profiles(files: Sequence[Path], context: RuleContext, rules: Installed 
     """Load the shipped profiles and those of ``files``. Raises ConfigError with every mistake of every file."""
     reader = ProfileReader(rules) if rules else _reader()
     builder = _Builder(reader.rules, context)
+    return Profiles(_made(files, reader, lambda line: _profile(line, builder)), Chain(mandatory=builder.mandatory))
+
+
+def load_handling(files: Sequence[Path]) -> dict[str, Handling]:
+    """Load how accounts are handled, by profile, without building a rule. Raises ConfigError."""
+    return _made(files, _reader(), lambda line: Handling(**_handling(line)))
+
+
+def _made(files: Sequence[Path], reader: ProfileReader, make: Callable[[list[Written]], Made]) -> dict[str, Made]:
+    """Return what ``make`` makes of each profile with all it stands on. Raises ConfigError with every mistake."""
     lines: list[str] = []
     written: dict[str, list[Written]] = {}  # by name, a replaced one before what replaces it
     for name, where, path in _named(files, lines):
@@ -134,16 +155,16 @@ def load_profiles(files: Sequence[Path], context: RuleContext, rules: Installed 
             lines += error.lines
         else:
             written.setdefault(name, []).append(profile)
-    profiles: dict[str, Profile] = {}
+    made: dict[str, Made] = {}
     broken = bool(lines)  # then what seems to be missing may stand in a file that could not be read
     for name, layers in written.items():
         try:
-            profiles[name] = _profile(_ancestry(layers[-1], written, broken=broken), builder)
+            made[name] = make(_ancestry(layers[-1], written, broken=broken))
         except ConfigError as error:
             lines += error.lines
     if lines:
         raise ConfigError(list(dict.fromkeys(lines)))
-    return Profiles(profiles, Chain(mandatory=builder.mandatory))
+    return made
 
 
 @cache
@@ -235,19 +256,26 @@ def _profile(line: list[Written], builder: _Builder) -> Profile:
         raise _wrong(own, mistakes)
     about = next((each.about for each in reversed(line) if each.about), "")
     return Profile(
-        own.name,
-        about,
-        next((each.certified for each in reversed(line) if each.certified is not None), False),
-        own.where,
-        tuple(each.name for each in line),
-        streams,
-        _digest(streams),
-        complaints=Clocks().model_copy(update=_inherited(line, "complaints")),
-        breakers=Thresholds().model_copy(update=_inherited(line, "breakers")),
-        suppressions=Lifting().model_copy(update=_inherited(line, "suppressions")),
-        copies=Copies().model_copy(update=_inherited(line, "copies")),
-        lists=ListThresholds().model_copy(update=_inherited(line, "lists")),
+        **_handling(line),
+        name=own.name,
+        about=about,
+        certified=next((each.certified for each in reversed(line) if each.certified is not None), False),
+        where=own.where,
+        line=tuple(each.name for each in line),
+        streams=streams,
+        digest=_digest(streams),
     )
+
+
+def _handling(line: list[Written]) -> dict[str, Any]:
+    """The fields of Handling."""
+    return {
+        "complaints": Clocks().model_copy(update=_inherited(line, "complaints")),
+        "breakers": Thresholds().model_copy(update=_inherited(line, "breakers")),
+        "suppressions": Lifting().model_copy(update=_inherited(line, "suppressions")),
+        "copies": Copies().model_copy(update=_inherited(line, "copies")),
+        "lists": ListThresholds().model_copy(update=_inherited(line, "lists")),
+    }
 
 
 def _inherited(line: list[Written], table: str) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def parse_case(text: str) -> int:
 
 async def open_desk(context: AdminContext) -> Desk:
     """Return what decisions need of the configuration. Raises ConfigError, StoreUnavailable."""
-    return await ComplaintNotifier.open(context.settings, context.store, context.profiles())
+    return await ComplaintNotifier.open(context.settings, context.store, context.profiles().handling)
 
 
 async def list_cases(

@@ -25,7 +25,6 @@ from mta.delivery.mx import Resolver
 from mta.observe.background import BackgroundTasks
 from mta.observe.labels import BackgroundTask, QueueState
 from mta.observe.metrics import Metrics
-from mta.service.config_validation import validate_profiles
 from mta.service.jobs.automation import AutomationJob
 from mta.service.jobs.blocklists import BlocklistWatch
 from mta.service.jobs.breakers import BreakerWatch
@@ -37,6 +36,7 @@ from mta.service.jobs.tls_reports import send_due_reports
 from mta.store.queue.clock import CHECK_EVERY
 from mta.store.reputation import delivery_stats
 from mta.store.store import Store, StoreUnavailable
+from policy.profile import load_handling
 
 DATABASE_INTERVAL = 1.0  # seconds, as all that follow
 CONTENT_INTERVAL = 1.0
@@ -201,7 +201,7 @@ class PeriodicJobs:
 
     async def _check_lists(self) -> None:
         """Check the lists that were imported or have grown."""
-        await list_findings.check(self._store, validate_profiles(self._settings))
+        await list_findings.check(self._store, load_handling(self._settings.policy.profiles))
 
     # --- TLS
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email import policy as mail_policy
 from email.message import EmailMessage
@@ -20,7 +20,7 @@ from mta.queue.internal_mail import InternalMailBuilder, InternalMailKind
 from mta.store.queue.enqueue import NewMessage
 from mta.store.store import Store
 from policy.accounts.account import SERVICE_ACCOUNT
-from policy.profile import Profiles, UnknownProfile
+from policy.profile import Handling
 from policy.reputation.case_replies import CaseReplies
 from policy.reputation.complaint import Case, Clocks, Occasion
 from policy.reputation.complaint_mail import ComplaintMail, ComplaintMailWriter, contacts_of, desk_reminder
@@ -32,7 +32,12 @@ class ComplaintNotifier:
     """Everything the store needs of the configuration to run the deadlines: a ``Desk``. ``open`` makes one."""
 
     def __init__(
-        self, settings: Settings, profiles: Profiles, accounts: AccountLookup, ring: KeyRing, replies: CaseReplies
+        self,
+        settings: Settings,
+        profiles: Mapping[str, Handling],
+        accounts: AccountLookup,
+        ring: KeyRing,
+        replies: CaseReplies,
     ) -> None:
         self.settings = settings
         self._profiles, self._accounts, self._ring, self._replies = profiles, accounts, ring, replies
@@ -45,7 +50,7 @@ class ComplaintNotifier:
         self._desk = Address.parse(forward) if forward else None
 
     @classmethod
-    async def open(cls, settings: Settings, store: Store, profiles: Profiles) -> ComplaintNotifier:
+    async def open(cls, settings: Settings, store: Store, profiles: Mapping[str, Handling]) -> ComplaintNotifier:
         """Build one with the current signing keys. Raises ConfigError, StoreUnavailable."""
         ring = await read_key_ring(settings, store)
         return cls(settings, profiles, store.accounts, ring, store.cases.replies)
@@ -56,11 +61,10 @@ class ComplaintNotifier:
 
     def clocks(self, profile: str) -> Clocks:
         """Return the deadlines of ``profile``; the defaults if it does not exist any more."""
-        try:
-            return self._profiles.get(profile).complaints
-        except UnknownProfile as error:
-            log.warning("default complaint deadlines used", reason=str(error))
+        if profile not in self._profiles:
+            log.warning("default complaint deadlines used", reason=f'there is no profile "{profile}"')
             return Clocks()
+        return self._profiles[profile].complaints
 
     def letter(self, occasion: Occasion, cases: Sequence[Case], now: datetime, remark: str = "") -> NewMessage | None:
         """Return the mail to the account of ``cases``, with our remark; None if it has no contact address."""

@@ -5,14 +5,14 @@ Invariants: an account sees its own findings; only an operator dismisses one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mta.admin.context import AdminContext
 from mta.admin.errors import InvalidValue, NotFound
 from mta.observe.log import get_logger
 from mta.store.permission.address_lists import ListFindingError, RecordedFinding
 from mta.store.store import Store
-from policy.profile import Profiles
+from policy.profile import Handling
 
 log = get_logger()
 
@@ -25,9 +25,9 @@ async def list_all(
     return await context.store.address_lists.list(owner, every=dismissed, limit=limit)
 
 
-async def check(store: Store, profiles: Profiles) -> list[RecordedFinding]:
+async def check(store: Store, profiles: Mapping[str, Handling]) -> list[RecordedFinding]:
     """Judge the lists that changed; log and return what is new. Raises StoreUnavailable."""
-    found = await store.address_lists.check({name: profiles.get(name).lists for name in profiles.names})
+    found = await store.address_lists.check({name: profile.lists for name, profile in profiles.items()})
     for each in found:
         log.warning("list flagged", finding=each.id, account=each.account, sign=each.sign.value, found=each.text)
     return found

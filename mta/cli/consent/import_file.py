@@ -82,7 +82,7 @@ def import_(
         async with context.audited(CONSENTS, file.name, account_id=owner) as entry:
             counts = await _import(context, owner, file, defaults, mark, lift=lift)
             entry.after.update(counts.result, lift=lift)
-        found = await list_findings.check(context.store, context.profiles())
+        found = await list_findings.check(context.store, context.profiles().handling)
         return counts, [each for each in found if each.file == mark.file.hex()]
 
     try:

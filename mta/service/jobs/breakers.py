@@ -14,8 +14,8 @@ import asyncio
 from config.schema import Settings
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
-from mta.service.config_validation import validate_profiles
 from mta.store.store import Store
+from policy.profile import load_handling
 from policy.reputation.breaker import BreakerFinding, Level, Thresholds
 
 log = get_logger()
@@ -49,8 +49,8 @@ class BreakerWatch:
         """Check all breakers whose counts have risen. Raises ConfigError, StoreUnavailable."""
         self._complained.clear()
         if self._read_from is not settings:
-            profiles = validate_profiles(settings)
-            self._thresholds = {name: profiles.get(name).breakers for name in profiles.names}
+            profiles = load_handling(settings.policy.profiles)
+            self._thresholds = {name: profile.breakers for name, profile in profiles.items()}
             self._read_from = settings
         found = await store.breakers.look(self._thresholds)
         for finding in found:

@@ -17,15 +17,15 @@ from datetime import datetime
 from config.schema import Settings
 from mta.admin.desk.complaint_notifier import ComplaintNotifier
 from mta.observe.log import get_logger
-from mta.service.config_validation import validate_profiles
 from mta.store.store import Store
+from policy.profile import load_handling
 
 log = get_logger()
 
 
 async def open_notifier(settings: Settings, store: Store) -> ComplaintNotifier:
     """Return what writes to accounts, with the current keys and profiles. Raises ConfigError, StoreUnavailable."""
-    return await ComplaintNotifier.open(settings, store, validate_profiles(settings))
+    return await ComplaintNotifier.open(settings, store, load_handling(settings.policy.profiles))
 
 
 async def run_deadlines(notifier: ComplaintNotifier, store: Store, now: datetime | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import datetime
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -19,7 +20,7 @@ from policy.base import Facts, Pass, Verdict
 from policy.chain import Failing
 from policy.permission.tokens import SampleTokens
 from policy.plugins import Installed, installed
-from policy.profile import Profiles, UnknownProfile, load_profiles
+from policy.profile import Handling, Profiles, UnknownProfile, _Builder, load_handling, load_profiles
 from policy.rule_context import RuleContext
 
 CONTEXT = RuleContext("mx.example", SampleTokens())
@@ -387,3 +388,24 @@ class Idle:
 
     class Settings(Section):
         pass
+
+
+def test_how_accounts_are_handled_is_read_without_building_a_rule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text('extends = "custommail"\n[complaints]\noverdue = "tell"\n[breakers]\nhard_bounces_stop = 0.09\n')
+    loaded = load_profiles([own], CONTEXT).handling
+    monkeypatch.setattr(_Builder, "__init__", lambda *_: pytest.fail("rules are built"))
+    found = load_handling([own])
+    assert found.keys() == loaded.keys()
+    for name, profile in loaded.items():
+        assert all(getattr(found[name], field.name) == getattr(profile, field.name) for field in fields(Handling))
+    assert found["own"].complaints != found["custommail"].complaints
+
+
+def test_mistakes_in_how_accounts_are_handled_are_told(tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text('extends = "nobody"\n')
+    with pytest.raises(ConfigError, match="nobody"):
+        load_handling([own])
