@@ -7,7 +7,7 @@ from mta.mail.delivery import Stage
 from mta.mail.reply import Reply
 from mta.store.store import Store
 from tests.unit.mta.queue.rig import GREYLISTED, REFUSED, by_address, dispatching, route
-from tests.unit.mta.store.make import NO_USER, execute, until
+from tests.unit.mta.store.make import NO_USER, accepted, execute, until
 
 
 async def test_a_fresh_message_is_delivered_from_memory(store: Store) -> None:
@@ -112,11 +112,12 @@ async def test_an_operators_bounce_needs_no_route_and_no_ready_queue(store: Stor
 
 
 async def test_what_is_over_is_not_attempted(store: Store) -> None:
+    message = accepted("ann@example.net")
+    await store.messages.enqueue(message, leased=False)
+    await execute(
+        store, "update queue set attempts = 1, due_at = now() - interval '1 h', expires_at = now() - interval '1 h'"
+    )
     async with dispatching(store) as rig:
-        message = await rig.queue("ann@example.net")
-        await execute(
-            store, "update queue set attempts = 1, due_at = now() - interval '1 h', expires_at = now() - interval '1 h'"
-        )
-        assert await rig.until_event(message) == [("expired", 0)]
+        assert await rig.until_event(message.message.id) == [("expired", 0)]
         assert rig.courier.attempts == []
         await rig.settled()
