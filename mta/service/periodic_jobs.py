@@ -52,6 +52,7 @@ COMPLAINT_INTERVAL = 2.0
 SIGN_UP_INTERVAL = 1.0
 LIST_INTERVAL = 60.0
 TLS_INTERVAL = 60.0
+ENDED_WITHIN = 2.0
 SHARE = 20  # times as long as it took, that measuring and emptying content pause
 REAPS_PER_LEASE = 6  # how often dead workers are looked for within the length of a lease
 TLS_POLICIES = 50  # fetched again in one round
@@ -79,9 +80,12 @@ class PeriodicJobs:
         self._settings = settings
 
     async def stop(self) -> None:
+        """End what runs. Who closes the store next ends what does not: the driver may wait for the server's word on a
+        statement that it has cancelled."""
         for task in self._running:
             task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        if self._running:
+            await asyncio.wait(self._running, timeout=ENDED_WITHIN)
 
     def _jobs(self) -> Jobs:
         reap_every = self._settings.database.lease / REAPS_PER_LEASE

@@ -115,6 +115,7 @@ class Database:
         self._dsn = dsn
         self._timeout = settings.timeout
         self._pool = ConnectionPool(settings.pool_size, self._open)
+        self._in_use: set[Connection] = set()
         self._lost: set[int] = set()  # processes of the server whose connection was lost in use
         self._channels: dict[str, list[Callable[[str | None], None]]] = {}
         self._listening: asyncio.Task[None] | None = None
@@ -138,6 +139,8 @@ class Database:
         if self._listening:
             self._listening.cancel()
             await asyncio.gather(self._listening, return_exceptions=True)
+        for busy in self._in_use:
+            busy.terminate()
         while connection := self._pool.pop():
             await _end(connection)
 
@@ -157,6 +160,7 @@ class Database:
         deadline = loop.time() + seconds
         connection = await self._borrow(deadline)
         alarm, backend = loop.call_at(deadline, connection.terminate), connection.get_server_pid()
+        self._in_use.add(connection)
         sound = False
         try:
             yield connection
@@ -173,6 +177,7 @@ class Database:
             raise
         finally:
             alarm.cancel()
+            self._in_use.discard(connection)
             if sound and not self._closed and not connection.is_closed() and not connection.is_in_transaction():
                 self._pool.give_back(connection)
             else:

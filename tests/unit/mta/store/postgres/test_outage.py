@@ -264,3 +264,14 @@ def _children(parent: int) -> Iterator[int]:
             continue
         if int(fields[1]) == parent:
             yield int(stat.parent.name)
+
+
+async def test_who_closes_cuts_the_calls_under_way(database_url: str, secrets: Secrets) -> None:
+    store = await Store.open(database_url, DatabaseSettings(), secrets)
+    call = asyncio.create_task(make.execute(store, "select pg_sleep(60)"))
+    await make.until(lambda: store._database._in_use)
+    await asyncio.sleep(0.1)
+    await store.close()
+    with pytest.raises(StoreUnavailable):
+        async with asyncio.timeout(20):
+            await call
