@@ -62,6 +62,8 @@ ROLE = "imprimatur"
 _MAX_SOCKET_PATH = 107  # octets in sun_path, without its NUL
 _SOCKET_NAME = ".s.PGSQL.5432"
 _PATIENCE = 60  # seconds for a start (recovery included) or a stop
+_ANSWERS_WITHIN = 5.0  # seconds, on a busy machine
+_ASKS_FOR_TLS = bytes((0, 0, 0, 8, 4, 210, 22, 47))  # SSLRequest: a server that lives answers it, whoever asks
 
 
 class EmbeddedPostgres:
@@ -160,9 +162,13 @@ class EmbeddedPostgres:
             return None
         folder, port = lines[4], int(lines[3])
         with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(_ANSWERS_WITHIN)
             try:
                 probe.connect(f"{folder}/.s.PGSQL.{port}")
-            except OSError:  # left behind by a kill -9 or a power cut
+                probe.sendall(_ASKS_FOR_TLS)
+                if not probe.recv(1):
+                    return None
+            except OSError:  # left behind by a kill -9 or a power cut, or held by the last children of a dead server
                 return None
         return f"postgresql://{ROLE}@/postgres?host={quote(folder, safe='')}&port={port}"
 

@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -388,3 +389,21 @@ def test_whether_it_is_alive_is_known_without_a_connection(server: EmbeddedPostg
     assert server.is_alive()
     server.stop()
     assert not server.is_alive()
+
+
+def test_a_socket_that_the_dead_server_left_open_is_no_server(
+    server: EmbeddedPostgres, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.start()
+    lines = (server.directory / "postmaster.pid").read_text().splitlines()
+    kill(postmaster(server, home))
+    monkeypatch.setattr("mta.store.postgres.embedded._ANSWERS_WITHIN", 0.2)
+    path = Path(lines[4]) / f".s.PGSQL.{lines[3]}"
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+        left.listen()
+        assert server.running() is None
+    path.unlink()
+    server.start()
+    assert server.is_alive()
