@@ -127,11 +127,11 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """``head``: the header block with its empty line; ``headers``: the same, already split. CRLF line ends only, no bare
-    CR, LF or NUL. The body stands apart so that a field written on top does not copy it.
+    """``head``: the header block with its empty line; ``headers``: the same, already split, without the fields that
+    signing puts on top. CRLF line ends only, no bare CR, LF or NUL. The body stands apart so that a new field does not
+    copy it.
 
-    ``large``: the body, if it is not in memory; then ``body`` is empty. Of a message that is signed, ``headers`` has
-    not the fields that we have put on top.
+    ``large``: the body, if it is not in memory; then ``body`` is empty.
     """
 
     id: MessageId

@@ -28,7 +28,6 @@ class MessageFile:
 
     name: str
     content: bytes
-    headers: Headers
     envelope: Envelope
 
 
@@ -56,7 +55,7 @@ def message_of(name: str, content: bytes, recipients: Sequence[str], sender: str
         tuple(Recipient(address) for address in dict.fromkeys(addresses)),
         body=Body.SEVEN_BIT if content.isascii() else Body.EIGHT_BIT,
     )
-    return MessageFile(name, content, headers, envelope)
+    return MessageFile(name, content, envelope)
 
 
 async def open_preparer(store: Store, settings: Settings, profiles: Profiles) -> Preparer:
