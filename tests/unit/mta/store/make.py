@@ -121,7 +121,7 @@ async def count(store: Store, table: str) -> int:
     """Rows of a table, or of ``table where ...``; of ``content`` those that the ring leaves."""
     if table.split()[0] == "content":
         await turn_ring(store)
-    async with store._database.session() as connection:
+    async with store._database.session(60) as connection:
         number: int = await connection.fetchval(f"select count(*) from {table}")
         return number
 
@@ -136,7 +136,7 @@ async def turn_ring(store: Store, turns: int = 4, age: float = 120) -> None:
 async def contents(store: Store) -> set[MessageId]:
     """The messages whose content is kept when the ring has turned."""
     await turn_ring(store)
-    async with store._database.session() as connection:
+    async with store._database.session(60) as connection:
         return {row["message_id"] for row in await connection.fetch("select message_id from content")}
 
 
@@ -153,7 +153,7 @@ async def put(store: Store, *to: str, **more: Any) -> Delivery:
 
 async def row(store: Store, statement: str, *values: object) -> Any:
     """What one ``statement`` finds: its first row, or None."""
-    async with store._database.session() as connection:
+    async with store._database.session(60) as connection:
         return await connection.fetchrow(statement, *values)
 
 
@@ -166,7 +166,7 @@ async def write(store: Store, *results: DeliveryResult) -> None:
 
 async def holds(store: Store) -> list[tuple[str, str, str]]:
     """Address, source and ref of all holds; they agree with the numbers in the queue."""
-    async with store._database.session() as connection:
+    async with store._database.session(60) as connection:
         wrong = await connection.fetchval("""
             select count(*) from queue q where holds <> (
                 select count(*) from hold h where h.message_id = q.message_id and h.recipient_index = q.recipient_index
@@ -179,6 +179,6 @@ async def holds(store: Store) -> list[tuple[str, str, str]]:
 
 
 async def hold_texts(store: Store) -> list[str]:
-    async with store._database.session() as connection:
+    async with store._database.session(60) as connection:
         rows = await connection.fetch("select text from hold order by recipient_index, held_at")
     return [row["text"] for row in rows]

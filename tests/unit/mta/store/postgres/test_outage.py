@@ -23,12 +23,12 @@ from tests.unit.mta.queue.rig import outcome_recorder
 from tests.unit.mta.store import make
 
 ANN = Address.parse("ann@example.net")
-QUICK = DatabaseSettings(timeout="500ms")
+QUICK = DatabaseSettings(timeout="1s")
 
 
 @pytest.fixture
 async def quick(database_url: str, secrets: Secrets) -> AsyncIterator[Store]:
-    """A store that gives up after half a second."""
+    """A store that gives up after a second."""
     store = await Store.open(database_url, QUICK, secrets)
     await store.lease.register()
     yield store
@@ -87,7 +87,7 @@ async def test_a_server_that_hangs_is_unavailable_in_time(shaky: Store, own_post
             began = time.monotonic()
             with pytest.raises(StoreUnavailable):
                 await call(shaky)
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < 3
     finally:
         for pid in frozen:
             os.kill(pid, signal.SIGCONT)
@@ -105,7 +105,7 @@ async def test_a_locked_table_is_unavailable_in_time_and_leaves_nothing_behind(q
         quick.suppressions.find(1, [ANN]),
         return_exceptions=True,
     )
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 3
     assert all(isinstance(answer, StoreUnavailable) for answer in answers)
     await blocker.execute("commit")
     await blocker.close()
@@ -127,8 +127,8 @@ async def test_who_waits_behind_a_slow_flush_waits_no_longer_than_agreed(quick: 
         return time.monotonic() - came
 
     waits = await asyncio.gather(*(late(delay) for delay in (0, 0.1, 0.2, 0.3, 0.4)))
-    assert max(waits) < 1.0
-    assert time.monotonic() - began < 2
+    assert max(waits) < 1.7  # not as long as the flush before and one's own
+    assert time.monotonic() - began < 3
     await blocker.close()
 
 
@@ -183,7 +183,7 @@ async def test_a_killed_server_loses_nothing_that_was_promised(
     stop.set()
     await asyncio.gather(*clients)
     await make.until(lambda: not shaky.messages._doubtful)
-    async with shaky._database.session() as connection:
+    async with shaky._database.session(60) as connection:
         known = {row[0] for row in await connection.fetch("select id from message")}
         queued = {row[0] for row in await connection.fetch("select message_id from queue")}
         contents = {row[0] for row in await connection.fetch("select message_id from content")}
