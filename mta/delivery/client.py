@@ -31,7 +31,7 @@ from mta.mail.tls_session import TlsFault, TlsResult
 from mta.mail.values import dataclass
 from mta.observe.trace import TraceSink
 
-BLOCK = 64 * 1024  # octets of a message written at once; more wait until the receiver has taken some
+BLOCK = 256 * 1024  # octets of a message written at once; more wait until the receiver has taken some
 MAX_REPLY = 64 * 1024  # octets of one reply, all its lines together
 
 _LINE = re.compile(rb"([0-9]{3})(?:([ -])([^\n]*)|\r?)\n")

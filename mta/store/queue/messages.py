@@ -124,7 +124,7 @@ class Messages:
             self._flush,
             items=BATCH_ITEMS,
             weight=BATCH_OCTETS,
-            weigh=lambda each: sum(len(new.message.content) for new in each[0]),
+            weigh=lambda each: sum(new.message.size for new in each[0]),
             abandoned=lambda each, _: self._doubt([each]),
             apart=APART,
             closed_loop=True,
