@@ -225,10 +225,10 @@ class RecipientRule(Protocol):
 class ContentRule(Protocol):
     """Judges the message, with any verdict.
 
-    With a true attribute ``content_only`` its verdict depends on ``facts.reading``, ``facts.account`` and the mailing's
-    ``pages`` alone, so that it is the same for all messages that match a reference. With ``personal`` it writes what
-    only one recipient may see, and gets a copy for each. With ``needs_scans`` the scanners are asked before it runs,
-    with ``needs_links`` its links are looked up.
+    With a true attribute ``content_only`` its verdict depends on ``facts.reading``, ``facts.account``, the mailing's
+    ``pages`` and what its ``beside(message, reading)`` returns, if it has that, alone: so that it is the same for all
+    messages that match a reference. With ``personal`` it writes what only one recipient may see, and gets a copy for
+    each. With ``needs_scans`` the scanners are asked before it runs, with ``needs_links`` its links are looked up.
     """
 
     name: str

@@ -22,7 +22,7 @@ Limitations: no rule sees what another of the same run writes; the personal ones
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from copy import copy
 from dataclasses import field
 from datetime import datetime
@@ -49,6 +49,7 @@ from policy.base import (
 from policy.footer.notice import Notice
 from policy.header_fields import named, stamp
 from policy.mailing.reference import Matched, Reference
+from policy.text.message_text import MessageText
 
 NAMED = 20  # failing recipients that a reply names; the record has them all
 
@@ -75,6 +76,7 @@ class _Step:
     on_recipient: RecipientStage | None
     observed: bool
     content_only: bool
+    beside: Callable[[Message, MessageText], Hashable] | None
 
 
 class Chain:
@@ -133,7 +135,8 @@ def _step(rule: Rule, observed: frozenset[str]) -> _Step:
     if on_content is None and (on_sender := getattr(rule, "on_sender", None)):
         on_content = _ask_again(on_sender)
     on_recipient = getattr(rule, "on_recipient", None)
-    return _Step(rule.name, rule, on_content, on_recipient, rule.name in observed, _has(rule, "content_only"))
+    content_only, beside = _has(rule, "content_only"), getattr(rule, "beside", None)
+    return _Step(rule.name, rule, on_content, on_recipient, rule.name in observed, content_only, beside)
 
 
 def _ask_again(on_sender: SenderStage) -> ContentStage:
@@ -285,9 +288,9 @@ def _run(steps: Sequence[_Step], message: Message, facts: Facts, now: datetime) 
 def _known(step: _Step, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str] | None:
     """Return what a rule about the content alone says of the reference that the message matches, if it passes whatever
     the values of the variables are, or of the same body, which may have come before; None: it is asked itself."""
-    beside = facts.account, facts.mailing.pages if facts.mailing else None
     if isinstance(facts.reference, Matched):
-        return _of_reference(step, facts.reference.reference, beside, message, facts, now)
+        return _of_reference(step, facts.reference.reference, message, facts, now)
+    beside = _beside(step, message, facts, facts.reading)
     known, evidence = facts.reading.passes.get(step.rule, (None, ""))
     if known == beside:
         return Pass(), evidence
@@ -298,15 +301,23 @@ def _known(step: _Step, message: Message, facts: Facts, now: datetime) -> tuple[
     return said
 
 
+def _beside(step: _Step, message: Message, facts: Facts, reading: MessageText) -> Hashable:
+    """Return what its verdict depends on beside the text."""
+    pages = facts.mailing.pages if facts.mailing else None
+    return facts.account, pages, step.beside(message, reading) if step.beside else None
+
+
 def _of_reference(
-    step: _Step, reference: Reference, beside: object, message: Message, facts: Facts, now: datetime
+    step: _Step, reference: Reference, message: Message, facts: Facts, now: datetime
 ) -> tuple[Verdict, str] | None:
     """Return that a rule passes the reference, and passes it with other values for its variables too; or None."""
     assert step.on_content is not None
+    source, probe = reference.source.reading, reference.probe
+    beside = _beside(step, message, facts, source), _beside(step, message, facts, probe)
     known, evidence = reference.passes.get(step.rule, (None, None))
     if known != beside:
-        said = step.on_content(message, replace(facts, reading=reference.source.reading), now)
-        varied = step.on_content(message, replace(facts, reading=reference.probe), now)
+        said = step.on_content(message, replace(facts, reading=source), now)
+        varied = step.on_content(message, replace(facts, reading=probe), now)
         passes = isinstance(said[0], Pass) and isinstance(varied[0], Pass)
         evidence = f"{said[1]} (as reference {reference.number})" if passes else None
         reference.passes[step.rule] = beside, evidence

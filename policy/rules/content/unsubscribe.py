@@ -83,9 +83,7 @@ class UnsubscribeLink:
     def on_content(self, message: Message, facts: Facts, now: datetime) -> tuple[Verdict, str]:
         append = self._settings.footer == "append"
         url = ""
-        offer = offer_of(message.headers)
-        for view in self._views(facts.reading):
-            announced = tuple(url for url in offer.https if url in view.urls) if offer else ()
+        for view, announced in zip(self._views(facts.reading), self.beside(message, facts.reading), strict=True):
             found = view.kept((self, announced), lambda: self._links.find(view, announced))  # noqa: B023
             if found.obstacle and self._settings.obstacles == "refuse":
                 barred = f'the link {shown(found.url, 100)} is barred by "{shown(found.obstacle.quoted, 120)}"'
@@ -109,6 +107,13 @@ class UnsubscribeLink:
             found = self._links.find(view)
             if found.offer is UnsubscribeOffer.OPEN and self._is_checked(found.url):
                 yield found.url
+
+    def beside(self, message: Message, reading: MessageText) -> tuple[tuple[str, ...], ...]:
+        """Return, for each view, its links that the header offers."""
+        offer = offer_of(message.headers)
+        return tuple(
+            tuple(url for url in offer.https if url in view.urls) if offer else () for view in self._views(reading)
+        )
 
     def _views(self, reading: MessageText) -> tuple[View, ...]:
         """Return what each reader sees."""

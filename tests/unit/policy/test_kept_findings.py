@@ -70,6 +70,22 @@ def test_findings_are_the_same_when_the_body_was_read_before() -> None:
     assert kept > MESSAGES
 
 
+def test_a_link_that_only_the_header_names_counts_for_those_messages_alone() -> None:
+    given = case(0)
+    body = b"\r\n\r\n" + b"Hello, this is our news of the week. https://shop.example/n/1\r\n" * 2
+    plain = b"From: shop@shop.example\r\nTo: ann@example.net\r\nSubject: News\r\nContent-Type: text/plain"
+
+    def found(head: bytes) -> list[str]:
+        message = given.message.with_content(head + body)
+        again = replace(given, message=message, facts=replace(given.facts, reading=read_text(message)))
+        return [each.verdict for each in findings_of(again) if each.policy == "unsubscribe"]
+
+    announced = ANNOUNCED.rstrip() + b"\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" + plain
+    assert [found(announced) for _ in range(4)] == [["pass"]] * 4
+    assert [found(plain) for _ in range(2)] == [["refuse"]] * 2
+    assert found(announced) == ["pass"]
+
+
 def test_the_same_body_of_another_type_is_read_anew() -> None:
     page = b"<p>Hello</p>\r\n"
     texts = []
