@@ -5,10 +5,12 @@ in order (RFC 2920), every reply has its own timeout (RFC 5321 4.5.3.2), unsolic
 the session is a value that says why, not an exception.
 
 Invariants: nothing counts as answered that was not; nothing waits without a limit. Receivers are not trusted: what they
-send may be cut anywhere, endless, or not SMTP at all; no more than MAX_REPLY octets are kept, and nothing is guessed.
-Limitations: one task at a time may use a connection. A reply line may end
-with a bare LF (RFC 5321 2.3.8 forbids it; some receivers send it). Before the greeting and in the reply to EHLO empty
-and indented lines are skipped, as other MTAs do; never between STARTTLS and the handshake.
+send may be cut anywhere, endless, or not SMTP at all; of a reply no more than MAX_REPLY octets are kept, and nothing is
+guessed.
+
+Limitations: one task at a time may use a connection. A reply line may end with a bare LF (RFC 5321 2.3.8 forbids it;
+some receivers send it). Before the greeting and in the reply to EHLO empty and indented lines are skipped, as other
+MTAs do; never between STARTTLS and the handshake.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from mta.observe.trace import TraceSink
 
 BLOCK = 256 * 1024  # octets of a message written at once; more wait until the receiver has taken some
 MAX_REPLY = 64 * 1024  # octets of one reply, all its lines together
+MAX_UNSOLICITED = 4  # replies to no command that are kept; a session with one is not used again
 
 _LINE = re.compile(rb"([0-9]{3})(?:([ -])([^\n]*)|\r?)\n")
 _ODD = re.compile(rb"[ \t]*+\r?\n|[ \t]++(?:(?=[0-9]{3}[ \r\n-])|[^\n]*+\n)")  # an empty line, an indent, indented text
@@ -347,7 +350,7 @@ class SmtpClientProtocol(SMTPProtocol):
         for reply in self._reader.feed(data):
             if isinstance(reply, NotSmtp):
                 self._end_not_smtp(reply.text)
-            else:
+            elif self.over is None:
                 self._take(reply)
 
     def _take(self, reply: ReceiverReply) -> None:
@@ -357,6 +360,8 @@ class SmtpClientProtocol(SMTPProtocol):
             self._closing = reply.reply
         if self._waiter is None or self._waiter.done():
             self.unsolicited_replies.append(reply)
+            if len(self.unsolicited_replies) > MAX_UNSOLICITED:
+                self._end_not_smtp("replies to no command")
             return
         self._replies.append(reply)
         if not reply.is_regular:

@@ -5,6 +5,7 @@ import resource
 
 import pytest
 
+from mta.delivery.client import MAX_UNSOLICITED
 from mta.mail.delivery import Stage as Reached
 from mta.mail.reply import ReplyKind
 from mta.testing.script import AfterReply, ReceiverStage, Script, ScriptedReply, ScriptRule, say
@@ -127,6 +128,16 @@ async def test_what_nobody_asked_for_is_kept() -> None:
         assert attempt.transcript == "421 4.3.2 that was enough"
         await far.deliver("bob@example.com")
         assert receiver.ledger.connections == 2
+
+
+async def test_replies_to_nothing_are_kept_in_part_and_end_the_session() -> None:
+    async with far_end() as far:
+        taken = ScriptedReply(reply=b"250 2.0.0 taken\r\n" * 1000, end=AfterReply.FLOOD)
+        receiver = await far.receiver(Script(rules=(ScriptRule(ReceiverStage.END, "*", (taken,)),)))
+        attempt = await far.deliver("bob@example.com")
+        assert replies(attempt) == {"bob": "250 2.0.0"}
+        assert len(attempt.transcript.splitlines()) <= MAX_UNSOLICITED + 1
+        await receiver.ledger.wait_until(lambda ledger: ledger.open == 0)
 
 
 async def test_hostile_receivers_cost_no_memory_and_no_time_of_others() -> None:
