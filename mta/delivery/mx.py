@@ -303,15 +303,17 @@ class Resolver:
             return await self._find_family(name, socket.AF_INET6), await self._find_family(name, socket.AF_INET)
         six = asyncio.create_task(self._find_family(name, socket.AF_INET6))
         four = asyncio.create_task(self._find_family(name, socket.AF_INET))
-        done, late = await asyncio.wait((six, four), return_when=asyncio.FIRST_COMPLETED)
-        if late:
-            patience = LATE_SIX if four in done else LATE_FOUR
-            found = any(each.result().addresses for each in done)
-            _, late = await asyncio.wait(late, timeout=patience if found else None)
-        for each in late:
-            each.cancel()
-        unknown = _Family((), self._settings.dns.min_ttl)
-        return unknown if six in late else six.result(), unknown if four in late else four.result()
+        try:
+            done, late = await asyncio.wait((six, four), return_when=asyncio.FIRST_COMPLETED)
+            if late:
+                patience = LATE_SIX if four in done else LATE_FOUR
+                found = any(each.result().addresses for each in done)
+                _, late = await asyncio.wait(late, timeout=patience if found else None)
+            unknown = _Family((), self._settings.dns.min_ttl)
+            return unknown if six in late else six.result(), unknown if four in late else four.result()
+        finally:
+            six.cancel()
+            four.cancel()
 
     async def _find_family(self, name: str, family: socket.AddressFamily) -> _Family:
         if family not in self._families:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import socket
@@ -131,6 +132,23 @@ async def test_the_dns_that_cannot_be_asked_has_not_failed(monkeypatch: pytest.M
             await far.resolver.txt("other.example")
         monkeypatch.undo()
         assert (await far.refusal("other.example")).status == "5.1.2"
+
+
+async def test_no_look_up_goes_on_when_another_could_not_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def find(name: str, family: socket.AddressFamily) -> None:
+        if family is socket.AF_INET6:
+            raise NotAsked(Resource.DESCRIPTORS)
+        await asyncio.sleep(60)
+
+    async with far_end() as far:
+        await far.receiver()
+        monkeypatch.setattr(far.resolver, "_families", (socket.AF_INET6, socket.AF_INET))
+        monkeypatch.setattr(far.resolver, "_find_family", find)
+        before = asyncio.all_tasks()
+        with pytest.raises(NotAsked):
+            await far.resolver._find_families("mx.example.com")
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() == before
 
 
 async def test_idle_sessions_make_room() -> None:
