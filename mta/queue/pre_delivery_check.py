@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, assert_never
@@ -28,7 +29,7 @@ from mta.queue.dsn import AccountLookup
 from mta.queue.outcome_recorder import OutcomeRecorder
 from mta.queue.requeue import NO_ROOM, Requeue
 from mta.store.permission.suppressions import Suppressions
-from mta.store.queue.content import StoredContent
+from mta.store.queue.content import StoredContent, whole
 from policy.accounts.account import SERVICE_ACCOUNT, Account, AccountStatus, activation_hold, suspension_hold
 from policy.base import Facts, RecipientFacts, Suppression
 from policy.chain import screen_delivery
@@ -72,6 +73,7 @@ class PreDeliveryCheck:
         self._takedowns = takedowns
         self._recorder, self._requeue, self._metrics = recorder, requeue, metrics
         self._suppressions_changed = 0.0
+        self._one_large = asyncio.Semaphore(1)  # all of it is in memory while its links are read
         self.configure(profiles)
 
     def configure(self, profiles: Profiles) -> None:
@@ -128,9 +130,8 @@ class PreDeliveryCheck:
         account = self._accounts.by_id(delivery.account_id) if taken else None
         if account is None or not self._profiles.enforced(account.profile, delivery.stream).needs_links:
             return []
-        if isinstance(content, StoredContent):
-            content = b"".join([piece async for piece in content.pieces()])
-        links = await asyncio.to_thread(targets_of, MessageText(content))
+        async with self._one_large if isinstance(content, StoredContent) else nullcontext():
+            links = await asyncio.to_thread(targets_of, MessageText(await whole(content)))
         return list(dict.fromkeys(str(each.target) for target in links.targets if (each := taken.find(target))))
 
     async def _drop_suppressed(self, job: Job) -> bool:
