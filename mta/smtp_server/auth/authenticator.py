@@ -157,6 +157,7 @@ class Authenticator:
         if self.limited(username, address):
             return auth_limited(self.limits.auth_window)
         running = self._running.get(proof)
+        counted = running is None
         if running is None:
             if len(self._running) >= MAX_WAITING:
                 return AUTH_BUSY
@@ -172,7 +173,8 @@ class Authenticator:
         if not matches or credential is None or (current := self.current(credential)) is None:
             return AUTH_FAILED
         self._remember(current, proof)
-        self.succeeded(username, address)
+        if counted:
+            self.succeeded(username, address)
         return current
 
     def scram(self, username: str) -> tuple[CredentialRecord | None, ScramVerifier]:

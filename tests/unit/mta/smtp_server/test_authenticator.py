@@ -167,6 +167,15 @@ async def test_too_many_verifications_at_once_are_put_off(
     assert results == [AUTH_FAILED, AUTH_FAILED, AUTH_BUSY]
 
 
+async def test_successes_at_once_excuse_no_failure_before_them(authenticator: Authenticator) -> None:
+    for n in range(9):
+        assert await authenticator.plain("app", f"wrong {n}", HERE) is AUTH_FAILED
+    results = await asyncio.gather(*(authenticator.plain("app", "right", HERE) for _ in range(20)))
+    assert AUTH_FAILED not in results
+    assert await authenticator.plain("app", "wrong 10", HERE) is AUTH_FAILED
+    assert await authenticator.plain("app", "wrong 11", HERE) == LIMITED
+
+
 async def test_a_success_is_no_failure_but_excuses_none(authenticator: Authenticator, accounts: Accounts) -> None:
     right = accounts.credentials["app"]
     for n in range(9):
