@@ -1,6 +1,6 @@
 """Check the breakers of the running service: every minute, and at once after a complaint.
 
-A breaker that trips is logged, counted and reported to the account; so is one that comes near its limit, once.
+A breaker that trips is logged, counted and reported to the account; so is one that comes near its limit, once a day.
 
 Invariants: an account whose profile no longer exists is checked with the default thresholds.
 
@@ -10,6 +10,8 @@ Limitations: warnings are repeated after a restart.
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 
 from config.schema import Settings
 from mta.observe.log import get_logger
@@ -21,16 +23,17 @@ from policy.reputation.breaker import BreakerFinding, Level, Thresholds
 log = get_logger()
 
 EVERY = 60.0  # seconds
+WARNED_FOR = 86_400.0  # seconds in which a warning is not repeated
 
 
 class BreakerWatch:
     """The breakers of all accounts; one object a service."""
 
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
+    def __init__(self, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
+        self._metrics, self._clock = metrics, clock
         self._read_from: Settings | None = None
         self._thresholds: dict[str, Thresholds] = {}
-        self._warned: set[str] = set()
+        self._warned: dict[str, float] = {}  # breakers, and when
         self._complained = asyncio.Event()
 
     def complained(self, _: str | None = None) -> None:
@@ -61,9 +64,11 @@ class BreakerWatch:
         self._metrics.breakers_open.set(len(await store.breakers.list()))
 
     async def _warn(self, findings: list[BreakerFinding], store: Store) -> None:
+        now = self._clock()
+        self._warned = {name: at for name, at in self._warned.items() if now < at + WARNED_FOR}
         for finding in findings:
             if finding.name not in self._warned:
                 log.warning("breaker limit approached", breaker=finding.name, found=finding.words)
                 await store.breakers.warn(finding)
+                self._warned[finding.name] = now
                 self._metrics.breaker_warnings[finding.kind].inc()
-        self._warned = {finding.name for finding in findings}
