@@ -212,7 +212,7 @@ class EventLog:
     def replace(self, sink: Sink) -> None:
         """Write to ``sink`` from now on; the old sink writes its remaining lines and closes."""
         self._sink, old = sink, self._sink
-        old.close()
+        old.close(patience=0)
 
     def close(self) -> None:
         """Write the remaining lines, for at most ``sink.CLOSING`` seconds."""
@@ -314,7 +314,7 @@ class EventLog:
             self._sink.write(_encode(line))
 
     def dsn(self, dsn: MessageId, *, about: MessageId, recipient: Address, kind: str) -> None:
-        """Log a queued notification. ``kind``: ``failed``, ``delayed`` or ``delivered``."""
+        """Log a queued notification. ``kind``: ``failed``, ``delayed`` or ``relayed``."""
         self._write(DsnEvent(_now(), format_id(dsn), format_id(about), str(recipient), kind))
 
     def destination_backoff(self, site: str, source: str, seconds: float, reply: Reply) -> None:

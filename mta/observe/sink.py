@@ -31,11 +31,11 @@ CLOSING = 2.0  # seconds allowed for the last lines
 
 
 class Sink(Protocol):
-    """Takes encoded lines, without their line end."""
+    """Takes encoded lines, without their line end. ``patience``: seconds to wait until all are written."""
 
     def write(self, line: bytes) -> None: ...
     def reopen(self) -> None: ...
-    def close(self) -> None: ...
+    def close(self, patience: float = CLOSING) -> None: ...
 
 
 class NoSink:
@@ -47,7 +47,7 @@ class NoSink:
     def reopen(self) -> None:
         pass
 
-    def close(self) -> None:
+    def close(self, patience: float = CLOSING) -> None:
         pass
 
 
@@ -66,13 +66,14 @@ class WriterSink:
         self._failing = False
         self._reopen = False
         self._closing = False
+        self._counting = threading.Lock()  # both threads drop lines
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="event-log", daemon=True)
         self._thread.start()
 
     def write(self, line: bytes) -> None:
         if self._octets_in - self._octets_out > MAX_WAITING:
-            self._metrics.events_dropped.inc()
+            self._count_dropped(1)
             return
         self._octets_in += len(line)
         self._lines.append(line)
@@ -83,10 +84,10 @@ class WriterSink:
         self._reopen = True
         self._wake.set()
 
-    def close(self) -> None:
+    def close(self, patience: float = CLOSING) -> None:
         self._closing = True
         self._wake.set()
-        self._thread.join(CLOSING)
+        self._thread.join(patience)
 
     def _run(self) -> None:
         pause = threading.Event()
@@ -98,8 +99,14 @@ class WriterSink:
             if self._reopen:
                 self._reopen = False
                 self._open_again()
-            while self._lines:
-                self._write_piece(self._next_piece())
+            self._write_waiting()
+        self._write_waiting()  # what came between the last look and the end
+        if self._path is not None:
+            os.close(self._fd)
+
+    def _write_waiting(self) -> None:
+        while self._lines:
+            self._write_piece(self._next_piece())
 
     def _next_piece(self) -> list[bytes]:
         """Return whole lines for one write."""
@@ -120,11 +127,15 @@ class WriterSink:
             self._torn = self._failing = False
         except OSError as error:
             self._torn = True
-            self._metrics.events_dropped.inc(len(piece))
+            self._count_dropped(len(piece))
             if not self._failing:
                 self._failing = True
                 log.error("event log write failed, dropping lines", path=self._name, reason=str(error))
         self._octets_out += sum(map(len, piece))
+
+    def _count_dropped(self, lines: int) -> None:
+        with self._counting:
+            self._metrics.events_dropped.inc(lines)
 
     def _open_again(self) -> None:
         if self._path is None:

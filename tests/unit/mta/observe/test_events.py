@@ -6,6 +6,7 @@ import errno
 import ipaddress
 import json
 import os
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -171,6 +172,18 @@ def test_rotation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writer.close()
     assert (tmp_path / "events.log.1").read_bytes() == b"one\n"
     assert path.read_bytes() == b"two\n"
+
+
+def test_a_writer_that_is_replaced_writes_the_rest_and_closes_its_file(tmp_path: Path) -> None:
+    path, began = tmp_path / "events.log", len(os.listdir("/proc/self/fd"))
+    log = EventLog(open_sink(path, Metrics()))
+    log.destination_backoff("mx.example.com", "default", 60.0, Reply(451, "4.3.0", "later"))
+    log.replace(NoSink())  # without waiting
+    deadline = time.monotonic() + 10
+    while len(os.listdir("/proc/self/fd")) > began and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(os.listdir("/proc/self/fd")) == began
+    assert [json.loads(line)["site"] for line in path.read_bytes().splitlines()] == ["mx.example.com"]
 
 
 def test_a_file_that_cannot_be_opened_is_said_at_once(tmp_path: Path) -> None:
