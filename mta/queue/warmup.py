@@ -3,8 +3,8 @@
     placed: is today's volume, and whether the recipients have shown interest lately, known? ▶ else look up, place again
     a source is chosen: only those with room take part ▶ before the attempt: taken ▶ after it: counted, or given back
 
-Invariants: a job that waits for a look-up is here, and nowhere else. If the database cannot be asked, sources that warm
-up send nothing, and mail takes the others.
+Invariants: a job that waits for a look-up is here, and nowhere else. While the database cannot be asked, mail waits
+whose pool has a source that warms up.
 """
 
 from __future__ import annotations

@@ -16,9 +16,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from config.schema import Settings
+from mta.delivery.name_servers import CONCURRENT as DNS
 
 RESERVE = 128  # standard streams, event loop, metrics, log, trace, scanners; connections told that there are too many
-DNS = 200  # questions under way (mta.delivery.mx.CONCURRENT)
 MOST = 1 << 20  # more is never needed, and there are programs that try to close every number below the limit
 LEAST = 64  # clients and receivers each: below that a worker is of no use
 

@@ -1,7 +1,7 @@
 """Complaint cases while the service runs: notify accounts, and act on deadlines.
 
-The deadlines are the store's and their lengths the profiles'; the mail is composed here, and queued as mail of the
-service, so that it leaves although the account is suspended.
+The deadlines are the store's and their lengths the profiles'. The mail is queued as mail of the service, so that it
+leaves although the account is suspended.
 
 A letter is answered at an address of its own, which proves that the answer comes from the reader of the letter.
 

@@ -26,8 +26,8 @@ from pathlib import Path
 
 Account = pwd.struct_passwd
 
-# Asking the kernel anew for the memory of each batch of messages costs more than keeping it: a fifth of a backend's time
-# at 60 kB with half a megabyte kept, and a tenth of all of ours at 1 MB, where a batch has 4 MB, with one megabyte.
+# Asking the kernel anew for the memory of each batch of messages costs more than keeping it: a fifth of a backend's
+# time at 60 kB with half a megabyte kept, and a tenth of all of ours at 1 MB, where a batch has 4 MB, with one.
 _MEMORY = {"MALLOC_TRIM_THRESHOLD_": "16777216", "MALLOC_MMAP_THRESHOLD_": "8388608"}
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC", **_MEMORY}
 
