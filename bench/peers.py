@@ -69,6 +69,7 @@ def entries() -> list[Entry]:
 
 def main() -> None:
     chosen = options()
+    chosen.output.mkdir(parents=True, exist_ok=True)
     about = machine()
     print(report.describe(about))
     combinations = list(cases(full=chosen.full, base=chosen.base))
