@@ -301,10 +301,12 @@ def _known(step: _Step, message: Message, facts: Facts, now: datetime) -> tuple[
     return said
 
 
-def _beside(step: _Step, message: Message, facts: Facts, reading: MessageText) -> Hashable:
-    """Return what its verdict depends on beside the text."""
+def _beside(step: _Step, message: Message, facts: Facts, *readings: MessageText) -> Hashable:
+    """Return what its verdict on these texts depends on beside them."""
     pages = facts.mailing.pages if facts.mailing else None
-    return facts.account, pages, step.beside(message, reading) if step.beside else None
+    if step.beside is None:
+        return facts.account, pages
+    return facts.account, pages, *[step.beside(message, reading) for reading in readings]
 
 
 def _of_reference(
@@ -313,7 +315,7 @@ def _of_reference(
     """Return that a rule passes the reference, and passes it with other values for its variables too; or None."""
     assert step.on_content is not None
     source, probe = reference.source.reading, reference.probe
-    beside = _beside(step, message, facts, source), _beside(step, message, facts, probe)
+    beside = _beside(step, message, facts, source, probe)
     known, evidence = reference.passes.get(step.rule, (None, None))
     if known != beside:
         said = step.on_content(message, replace(facts, reading=source), now)
