@@ -22,6 +22,7 @@ from mta.mail.message import Message
 from mta.mail.reply import Reply, ReplyKind
 from mta.mail.shaping_action import Effect
 from mta.mail.source_fault import SourceFaultKind
+from mta.observe.declared import counter, counters, gauge, gauges, histogram, histograms, named, table, take_declared
 from mta.observe.labels import (
     Auth,
     BackgroundTask,
@@ -42,7 +43,7 @@ from mta.observe.labels import (
     TlsDemandedBy,
     UnsubscribeMethod,
 )
-from mta.observe.shared_counters import LONG_SECONDS, Family, MetricType, SharedCounters, map_file
+from mta.observe.shared_counters import LONG_SECONDS, MetricType, SharedCounters, map_file
 from policy.reputation.breaker import BreakerKind, is_against_us
 
 PREFIX = "imprimatur_"
@@ -50,6 +51,7 @@ SAMPLE_EVERY = 1.0  # seconds
 REST = "default"  # all sites that belong to no provider group
 MAX_PROVIDERS = 500  # groups counted each for itself
 PROVIDERS_FILE = "providers"
+MAX = MetricType.MAX
 _PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
 _STATM = Path("/proc/self/statm")
 
@@ -58,139 +60,127 @@ class Metrics:
     """The metrics of one process. ``Metrics()`` counts in private memory (tests, commands). ``providers``: names of the
     provider groups of the configuration; what goes elsewhere is counted as REST."""
 
+    # submission
+    sessions = counter("SMTP sessions opened by clients")
+    sessions_open = gauge("SMTP sessions open now")
+    authentications = counters("AUTH attempts by result", "result", Auth)
+    messages_accepted = counters(
+        "Messages accepted, by whether the client's connection was encrypted", "tls", Encryption
+    )
+    recipients_accepted = counter("Recipients of accepted messages")
+    bytes_accepted = named("accepted_bytes", counter("Bytes of accepted messages"))
+    accept_seconds = histogram("Time from the end of a message's data to our 250")
+    rejections = table(
+        "Rejections sent to clients, by enhanced status code", ("severity", Severity), ("subject", RejectionSubject)
+    )
+    rule_errors = counter("Policy rules that raised an error; the message got a 4xx")
+    # the queue
+    queue = named("queue_recipients", gauges("Queued recipients in the database", "state", QueueState, MAX))
+    queue_oldest = named("queue_oldest_seconds", gauge("Age of the oldest unexpired queued recipient", MAX))
+    queue_measured = named("queue_measured_timestamp_seconds", gauge("Time of the last queue measurement", MAX))
+    active_recipients = gauge("Recipients in the workers' active queues")
+    active_bytes = gauge("Bytes of messages in the workers' active queues")
+    ready_queues = gauge("Ready queues that are not empty")
+    ready_queues_in_backoff = gauge("Ready queues in backoff")
+    backoffs = counter("Backoffs of destinations started")
+    shaping_actions = counters("Shaping actions begun by rules, by effect", "effect", Effect)
+    shaping_actions_in_force = gauges("Shaping actions in force, by effect", "effect", Effect, MAX)
+    claim_age = named("claim_age_seconds", gauge("Time since a worker last managed to claim due recipients", MAX))
+    queue_late = named("queue_late_seconds", gauge("How long the first due recipient has waited to be claimed", MAX))
+    clock_offset = named(
+        "clock_offset_seconds", gauge("Difference between this machine's clock and the database's", MAX)
+    )
+    clock_steps = counter("Times that a process saw a clock being set")
+    expiry_suspended = gauge("1 while no message expires because a clock cannot be trusted", MAX)
+    # delivery
+    attempts = table(
+        "Delivery attempts, by the stage reached and the kind of the last reply", ("stage", Stage), ("reply", ReplyKind)
+    )
+    attempt_seconds = histogram("Duration of a delivery attempt", LONG_SECONDS)
+    recipients_delivered = counters("Recipients delivered, by whether the connection was encrypted", "tls", Encryption)
+    bytes_delivered = named("delivered_bytes", counter("Bytes of messages accepted by receivers"))
+    delivery_seconds = histogram("Time from acceptance to delivery, per recipient", LONG_SECONDS)
+    recipients_deferred = counters("Recipients deferred, by fault", "fault", Fault)
+    recipients_failed = counters("Recipients failed permanently, by fault", "fault", Fault)
+    recipients_expired = counter("Recipients failed because the message expired")
+    deliveries_unknown = counter("Attempts whose connection was lost after the final dot: may be delivered twice")
+    recipients_suppressed = counter("Queued recipients dropped before an attempt because the address was suppressed")
+    suppressions = counter("Addresses added to the suppression list")
+    dsn = counter("Delivery status notifications sent to senders")
+    connections = counters("Connection attempts to receivers", "success", Success)
+    connection_protection = counters("Connections to receivers, by how they are protected", "protection", Protection)
+    tls_policy_failures = counters(
+        "Receivers that did not come up to a TLS policy, by who demands it", "by", TlsDemandedBy
+    )
+    sts_fetches = counters("MTA-STS policies fetched", "success", Success)
+    tls_reports = counters("TLS reports sent or posted", "success", Success)
+    connections_open = gauge("Connections to receivers open now")
+    connections_most = gauge("Connections to receivers that may be open at once")
+    shortages = counters("Attempts put off because this machine was short of a resource", "resource", Resource)
+    source_backoffs = counter("Backoffs of egress sources started: this machine could not send from them")
+    source_faults = gauges(
+        "Egress sources with a fault, as this machine and the DNS say, by fault", "fault", SourceFaultKind, MAX
+    )
+    warmup_waits = counter("Deliveries put off because every source of their pool warms up and has no room")
+    warmup_paused = gauge("Sources that warm up and were paused today at a provider group", MAX)
+    dns = named("dns_lookups", counters("DNS lookups for routing, by result", "result", Lookup))
+    link_lookups = counters("Messages whose links were looked up, by result", "result", LinkLookup)
+    page_fetches = counters("Pages got that mailings link to, by what was found there", "result", PageFetch)
+    # reports
+    unsubscribes = counters(
+        "Unsubscribe requests, by method; unknown: the token is not valid", "method", UnsubscribeMethod
+    )
+    sign_ups = counters("Requests of sign-up forms, by what became of them", "result", SignUpResult)
+    inbound_reports = counters("Bounces, complaints and other mail received, by kind", "kind", InboundReportKind)
+    inbound_report_backlog = gauge("Inbound reports waiting to be processed", MAX)
+    inbound_reports_failed = gauge("Inbound reports given up after several tries", MAX)
+    # reputation
+    breaker_trips = counters("Breakers tripped, by kind", "kind", BreakerKind)
+    breaker_warnings = counters("Rates that came close to a breaker's limit", "kind", BreakerKind)
+    breakers_open = gauge("Breakers that hold mail", MAX)
+    blocklist_listings = gauge("Confirmed blocklist listings of our addresses and sender domains", MAX)
+    blocklists_ignored = gauge("Blocklists ignored because their test entries are wrong", MAX)
+    sources_in_backoff = gauge("Egress sources not used because they are listed", MAX)
+    # the store
+    store_seconds = histograms("Duration of database calls", "call", StoreCall)
+    store_unavailable = counter("Database calls that failed or timed out")
+    outcomes_pending = gauge("Outcomes not yet written to the database")
+    database_up = gauge("1 if the database answers", MAX)
+    # webhooks
+    webhook_events = counter("Events accepted by webhooks")
+    webhook_requests = counters("Webhook requests, by whether the receiver answered 2xx", "success", Success)
+    webhooks_failing = gauge("Webhooks that failed web.webhooks.alert_after times in a row", MAX)
+    webhook_lag = named("webhook_lag_seconds", gauge("Age of the oldest event not yet accepted by a webhook", MAX))
+    # the service itself
+    workers = gauge("Worker processes running")
+    workers_wanted = gauge("Worker processes that should be running", MAX)
+    worker_restarts = counter("Workers that exited unexpectedly and were replaced")
+    background_task_failures = counters(
+        "Errors that ended a background task; it was started again", "task", BackgroundTask
+    )
+    background_tasks_failing = gauge("Background tasks that do not work now")
+    processes_hung = counter("Processes that reported nothing for too long and were replaced")
+    reloads = named("config_reloads", counters("Configuration reloads", "success", Success))
+    config_loaded = named(
+        "config_loaded_timestamp_seconds", gauge("Time at which the current configuration was loaded", MAX)
+    )
+    disk_free = named("disk_free_bytes", gauge("Free space of the file system nearest to its reserve", MAX))
+    disk_short = gauge("1 if a file system has lost its reserve, so that no mail is accepted", MAX)
+    storage_rejections = counter("Messages rejected with 452 4.3.1 because a disk, ours or the database's, is full")
+    loop_lag = named("loop_lag_seconds", gauge("Longest recent delay of the event loop", MAX))
+    loop_stalls = named(
+        "loop_stall_seconds", histogram("Delays of the event loop of 50 ms and more, during which nothing was served")
+    )
+    cpu_seconds = counter("CPU time of the service's own processes")
+    resident_bytes = gauge("Resident memory of the service's own processes")
+    events_dropped = counter("Event log lines lost because they could not be written")
+    trace_dropped = counter("Trace lines lost because the reader was too slow")
+
     def __init__(self, counters: SharedCounters | None = None, providers: Sequence[str] = ()) -> None:
         self.counters = counters = SharedCounters() if counters is None else counters
+        for attribute, declared in _DECLARED.items():
+            setattr(self, attribute, declared.make(counters, declared.name or attribute))
         groups = [REST, *(name for name in providers if name != REST)][:MAX_PROVIDERS]
-        # submission
-        self.sessions = counters.counter("sessions", "SMTP sessions opened by clients")
-        self.sessions_open = counters.gauge("sessions_open", "SMTP sessions open now")
-        self.authentications = counters.counters("authentications", "AUTH attempts by result", "result", Auth)
-        self.messages_accepted = counters.counters(
-            "messages_accepted",
-            "Messages accepted, by whether the client's connection was encrypted",
-            "tls",
-            Encryption,
-        )
-        self.recipients_accepted = counters.counter("recipients_accepted", "Recipients of accepted messages")
-        self.bytes_accepted = counters.counter("accepted_bytes", "Bytes of accepted messages")
-        self.accept_seconds = counters.histogram("accept_seconds", "Time from the end of a message's data to our 250")
-        self.rejections = counters.counter_table(
-            "rejections",
-            "Rejections sent to clients, by enhanced status code",
-            ("severity", Severity),
-            ("subject", RejectionSubject),
-        )
-        self.rule_errors = counters.counter("rule_errors", "Policy rules that raised an error; the message got a 4xx")
-        # the queue
-        self.queue = counters.gauges(
-            "queue_recipients", "Queued recipients in the database", "state", QueueState, MetricType.MAX
-        )
-        self.queue_oldest = counters.gauge(
-            "queue_oldest_seconds", "Age of the oldest unexpired queued recipient", MetricType.MAX
-        )
-        self.queue_measured = counters.gauge(
-            "queue_measured_timestamp_seconds", "Time of the last queue measurement", MetricType.MAX
-        )
-        self.active_recipients = counters.gauge("active_recipients", "Recipients in the workers' active queues")
-        self.active_bytes = counters.gauge("active_bytes", "Bytes of messages in the workers' active queues")
-        self.ready_queues = counters.gauge("ready_queues", "Ready queues that are not empty")
-        self.ready_queues_in_backoff = counters.gauge("ready_queues_in_backoff", "Ready queues in backoff")
-        self.backoffs = counters.counter("backoffs", "Backoffs of destinations started")
-        self.shaping_actions = counters.counters(
-            "shaping_actions", "Shaping actions begun by rules, by effect", "effect", Effect
-        )
-        self.shaping_actions_in_force = counters.gauges(
-            "shaping_actions_in_force", "Shaping actions in force, by effect", "effect", Effect, MetricType.MAX
-        )
-        self.claim_age = counters.gauge(
-            "claim_age_seconds", "Time since a worker last managed to claim due recipients", MetricType.MAX
-        )
-        self.queue_late = counters.gauge(
-            "queue_late_seconds", "How long the first due recipient has waited to be claimed", MetricType.MAX
-        )
-        self.clock_offset = counters.gauge(
-            "clock_offset_seconds", "Difference between this machine's clock and the database's", MetricType.MAX
-        )
-        self.clock_steps = counters.counter("clock_steps", "Times that a process saw a clock being set")
-        self.expiry_suspended = counters.gauge(
-            "expiry_suspended", "1 while no message expires because a clock cannot be trusted", MetricType.MAX
-        )
-        # delivery
-        self.attempts = counters.counter_table(
-            "attempts",
-            "Delivery attempts, by the stage reached and the kind of the last reply",
-            ("stage", Stage),
-            ("reply", ReplyKind),
-        )
-        self.attempt_seconds = counters.histogram("attempt_seconds", "Duration of a delivery attempt", LONG_SECONDS)
-        self.recipients_delivered = counters.counters(
-            "recipients_delivered",
-            "Recipients delivered, by whether the connection was encrypted",
-            "tls",
-            Encryption,
-        )
-        self.bytes_delivered = counters.counter("delivered_bytes", "Bytes of messages accepted by receivers")
-        self.delivery_seconds = counters.histogram(
-            "delivery_seconds", "Time from acceptance to delivery, per recipient", LONG_SECONDS
-        )
-        self.recipients_deferred = counters.counters(
-            "recipients_deferred", "Recipients deferred, by fault", "fault", Fault
-        )
-        self.recipients_failed = counters.counters(
-            "recipients_failed", "Recipients failed permanently, by fault", "fault", Fault
-        )
-        self.recipients_expired = counters.counter(
-            "recipients_expired", "Recipients failed because the message expired"
-        )
-        self.deliveries_unknown = counters.counter(
-            "deliveries_unknown", "Attempts whose connection was lost after the final dot: may be delivered twice"
-        )
-        self.recipients_suppressed = counters.counter(
-            "recipients_suppressed", "Queued recipients dropped before an attempt because the address was suppressed"
-        )
-        self.suppressions = counters.counter("suppressions", "Addresses added to the suppression list")
-        self.dsn = counters.counter("dsn", "Delivery status notifications sent to senders")
-        self.connections = counters.counters("connections", "Connection attempts to receivers", "success", Success)
-        self.connection_protection = counters.counters(
-            "connection_protection", "Connections to receivers, by how they are protected", "protection", Protection
-        )
-        self.tls_policy_failures = counters.counters(
-            "tls_policy_failures",
-            "Receivers that did not come up to a TLS policy, by who demands it",
-            "by",
-            TlsDemandedBy,
-        )
-        self.sts_fetches = counters.counters("sts_fetches", "MTA-STS policies fetched", "success", Success)
-        self.tls_reports = counters.counters("tls_reports", "TLS reports sent or posted", "success", Success)
-        self.connections_open = counters.gauge("connections_open", "Connections to receivers open now")
-        self.connections_most = counters.gauge("connections_most", "Connections to receivers that may be open at once")
-        self.shortages = counters.counters(
-            "shortages", "Attempts put off because this machine was short of a resource", "resource", Resource
-        )
-        self.source_backoffs = counters.counter(
-            "source_backoffs", "Backoffs of egress sources started: this machine could not send from them"
-        )
-        self.source_faults = counters.gauges(
-            "source_faults",
-            "Egress sources with a fault, as this machine and the DNS say, by fault",
-            "fault",
-            SourceFaultKind,
-            MetricType.MAX,
-        )
-        self.warmup_waits = counters.counter(
-            "warmup_waits", "Deliveries put off because every source of their pool warms up and has no room"
-        )
-        self.warmup_paused = counters.gauge(
-            "warmup_paused", "Sources that warm up and were paused today at a provider group", MetricType.MAX
-        )
-        self.dns = counters.counters("dns_lookups", "DNS lookups for routing, by result", "result", Lookup)
-        self.link_lookups = counters.counters(
-            "link_lookups", "Messages whose links were looked up, by result", "result", LinkLookup
-        )
-        self.page_fetches = counters.counters(
-            "page_fetches", "Pages got that mailings link to, by what was found there", "result", PageFetch
-        )
-        # receivers, by provider group
         self.provider_recipients = counters.named_table(
             "provider_recipients",
             "Outcomes of attempts, by recipient and provider group",
@@ -216,97 +206,6 @@ class Metrics:
         self.provider_backoffs = counters.named_counters(
             "provider_backoffs", "Backoffs of paths started, by provider group", "provider", groups, MAX_PROVIDERS
         )
-        # reports
-        self.unsubscribes = counters.counters(
-            "unsubscribes",
-            "Unsubscribe requests, by method; unknown: the token is not valid",
-            "method",
-            UnsubscribeMethod,
-        )
-        self.sign_ups = counters.counters(
-            "sign_ups", "Requests of sign-up forms, by what became of them", "result", SignUpResult
-        )
-        self.inbound_reports = counters.counters(
-            "inbound_reports", "Bounces, complaints and other mail received, by kind", "kind", InboundReportKind
-        )
-        self.inbound_report_backlog = counters.gauge(
-            "inbound_report_backlog", "Inbound reports waiting to be processed", MetricType.MAX
-        )
-        self.inbound_reports_failed = counters.gauge(
-            "inbound_reports_failed", "Inbound reports given up after several tries", MetricType.MAX
-        )
-        # reputation
-        self.breaker_trips = counters.counters("breaker_trips", "Breakers tripped, by kind", "kind", BreakerKind)
-        self.breaker_warnings = counters.counters(
-            "breaker_warnings", "Rates that came close to a breaker's limit", "kind", BreakerKind
-        )
-        self.breakers_open = counters.gauge("breakers_open", "Breakers that hold mail", MetricType.MAX)
-        self.blocklist_listings = counters.gauge(
-            "blocklist_listings", "Confirmed blocklist listings of our addresses and sender domains", MetricType.MAX
-        )
-        self.blocklists_ignored = counters.gauge(
-            "blocklists_ignored", "Blocklists ignored because their test entries are wrong", MetricType.MAX
-        )
-        self.sources_in_backoff = counters.gauge(
-            "sources_in_backoff", "Egress sources not used because they are listed", MetricType.MAX
-        )
-        # the store
-        self.store_seconds = counters.histograms("store_seconds", "Duration of database calls", "call", StoreCall)
-        self.store_unavailable = counters.counter("store_unavailable", "Database calls that failed or timed out")
-        self.outcomes_pending = counters.gauge("outcomes_pending", "Outcomes not yet written to the database")
-        self.database_up = counters.gauge("database_up", "1 if the database answers", MetricType.MAX)
-        # webhooks
-        self.webhook_events = counters.counter("webhook_events", "Events accepted by webhooks")
-        self.webhook_requests = counters.counters(
-            "webhook_requests", "Webhook requests, by whether the receiver answered 2xx", "success", Success
-        )
-        self.webhooks_failing = counters.gauge(
-            "webhooks_failing", "Webhooks that failed web.webhooks.alert_after times in a row", MetricType.MAX
-        )
-        self.webhook_lag = counters.gauge(
-            "webhook_lag_seconds", "Age of the oldest event not yet accepted by a webhook", MetricType.MAX
-        )
-        # the service itself
-        self.workers = counters.gauge("workers", "Worker processes running")
-        self.workers_wanted = counters.gauge(
-            "workers_wanted", "Worker processes that should be running", MetricType.MAX
-        )
-        self.worker_restarts = counters.counter("worker_restarts", "Workers that exited unexpectedly and were replaced")
-        self.background_task_failures = counters.counters(
-            "background_task_failures",
-            "Errors that ended a background task; it was started again",
-            "task",
-            BackgroundTask,
-        )
-        self.background_tasks_failing = counters.gauge(
-            "background_tasks_failing", "Background tasks that do not work now"
-        )
-        self.processes_hung = counters.counter(
-            "processes_hung", "Processes that reported nothing for too long and were replaced"
-        )
-        self.reloads = counters.counters("config_reloads", "Configuration reloads", "success", Success)
-        self.config_loaded = counters.gauge(
-            "config_loaded_timestamp_seconds", "Time at which the current configuration was loaded", MetricType.MAX
-        )
-        self.disk_free = counters.gauge(
-            "disk_free_bytes", "Free space of the file system nearest to its reserve", MetricType.MAX
-        )
-        self.disk_short = counters.gauge(
-            "disk_short", "1 if a file system has lost its reserve, so that no mail is accepted", MetricType.MAX
-        )
-        self.storage_rejections = counters.counter(
-            "storage_rejections", "Messages rejected with 452 4.3.1 because a disk, ours or the database's, is full"
-        )
-        self.loop_lag = counters.gauge("loop_lag_seconds", "Longest recent delay of the event loop", MetricType.MAX)
-        self.loop_stalls = counters.histogram(
-            "loop_stall_seconds", "Delays of the event loop of 50 ms and more, during which nothing was served"
-        )
-        self.cpu_seconds = counters.counter("cpu_seconds", "CPU time of the service's own processes")
-        self.resident_bytes = counters.gauge("resident_bytes", "Resident memory of the service's own processes")
-        self.events_dropped = counters.counter(
-            "events_dropped", "Event log lines lost because they could not be written"
-        )
-        self.trace_dropped = counters.counter("trace_dropped", "Trace lines lost because the reader was too slow")
 
     @classmethod
     def open(cls, run_dir: Path) -> Metrics:
@@ -330,12 +229,7 @@ class Metrics:
 
     def count_providers(self, providers: Sequence[str]) -> None:
         """Count other provider groups. Those of before come first, and keep their counts."""
-        again = Metrics(SharedCounters(self.counters.buffer), providers)
-        self.counters = again.counters
-        self.provider_recipients, self.provider_rejections = again.provider_recipients, again.provider_rejections
-        self.provider_delivery_seconds, self.provider_backoffs = (
-            again.provider_delivery_seconds, again.provider_backoffs,
-        )  # fmt: skip
+        vars(self).update(vars(Metrics(SharedCounters(self.counters.buffer), providers)))
 
     def provider_outcomes(
         self, provider: str, outcomes: Sequence[Outcome], since: datetime, ended_at: datetime
@@ -387,6 +281,9 @@ class Metrics:
             self.delivery_seconds.observe(seconds)
 
 
+_DECLARED = take_declared(Metrics)
+
+
 def read_providers(run_dir: Path) -> Sequence[str]:
     """Return the provider groups that the processes of this service count, none if it has not been started."""
     try:
@@ -394,11 +291,6 @@ def read_providers(run_dir: Path) -> Sequence[str]:
         return names
     except (OSError, ValueError):
         return ()
-
-
-def full_name(family: Family) -> str:
-    """Return the name in the exposition, without the ``_bucket``, ``_sum`` and ``_count`` of histograms."""
-    return f"{PREFIX}{family.name}_total" if family.type is MetricType.COUNTER else f"{PREFIX}{family.name}"
 
 
 async def sample_process(metrics: Metrics) -> None:

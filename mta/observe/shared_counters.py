@@ -192,11 +192,9 @@ class SharedCounters:
     def histogram(self, name: str, help: str, bounds: tuple[float, ...] = SECONDS) -> Histogram:
         return Histogram(self.values, self._declare(name, help, MetricType.HISTOGRAM, bounds=bounds).start, bounds)
 
-    def histograms(
-        self, name: str, help: str, label: str, members: type[Label], bounds: tuple[float, ...] = SECONDS
-    ) -> Histograms[Label]:
-        starts = self._declare(name, help, MetricType.HISTOGRAM, (label, members), bounds=bounds).starts
-        return Histograms({m: Histogram(self.values, start, bounds) for m, start in zip(members, starts, strict=True)})
+    def histograms(self, name: str, help: str, label: str, members: type[Label]) -> Histograms[Label]:
+        starts = self._declare(name, help, MetricType.HISTOGRAM, (label, members), bounds=SECONDS).starts
+        return Histograms({m: Histogram(self.values, start, SECONDS) for m, start in zip(members, starts, strict=True)})
 
     def _declare(
         self, name: str, help: str, type_: MetricType, *labels: tuple[str, type[Enum]], bounds: tuple[float, ...] = ()

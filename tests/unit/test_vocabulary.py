@@ -24,7 +24,8 @@ from config.schema import Settings
 from config.types import Section
 from mta.cli import main as cli
 from mta.observe import events
-from mta.observe.metrics import Metrics, full_name
+from mta.observe.metrics import Metrics
+from tests.metric_names import full_name
 
 ROOT = Path(__file__).parents[2]
 GLOSSARY = ROOT / "docs/glossary.md"

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from mta.observe import events
-from mta.observe.metrics import Metrics, full_name
+from mta.observe.metrics import Metrics
 from mta.observe.shared_counters import Family, MetricType
+from tests.metric_names import full_name
 
 ROOT = Path(__file__).parents[4]
 MANUAL = (ROOT / "docs" / "operations.md").read_text()

@@ -32,8 +32,9 @@ from mta.observe import metrics as metrics_module
 from mta.observe.exposition import exposition
 from mta.observe.labels import Encryption, RejectionSubject, Severity
 from mta.observe.metric_files import add_providers, mark_dead, prepare, totals
-from mta.observe.metrics import Metrics, full_name, read_providers, sample_process
+from mta.observe.metrics import Metrics, read_providers, sample_process
 from mta.observe.shared_counters import SIZE, MetricType, SharedCounters
+from tests.metric_names import full_name
 
 
 def sample(text: bytes, series: str) -> float:
@@ -143,6 +144,12 @@ def test_names_are_unique_and_say_their_unit() -> None:
     for family in Metrics().counters.families:
         assert full_name(family).endswith("_total") == (family.type is MetricType.COUNTER)
         assert family.type is not MetricType.HISTOGRAM or family.name.endswith("_seconds")
+
+
+def test_an_instance_has_metrics_of_its_own_that_nothing_of_the_class_hides() -> None:
+    first, second = vars(Metrics()), vars(Metrics())
+    assert not first.keys() & vars(Metrics).keys()
+    assert [name for name in first if first[name] is second[name]] == []
 
 
 def test_too_many_series_are_refused_when_declared() -> None:
