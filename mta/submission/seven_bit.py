@@ -17,6 +17,7 @@ from binascii import b2a_qp
 from mta.mail.encoded_words import NotEncodable
 from mta.mail.headers import HeaderError, Headers, unfold
 from mta.mail.mime_value import MimeValue, parse_mime_value
+from mta.mail.multipart import part_places
 from mta.submission.header_cleanup import readable_field
 
 DEPTH = 50
@@ -49,7 +50,7 @@ def _entity(content: bytes, depth: int) -> bytes:
     if kind.kind in ("multipart/signed", "multipart/encrypted"):
         raise NotEncodable(f"{kind.kind} must not be changed")
     if kind.kind.startswith("multipart/"):
-        return _header(headers, b"7bit") + _parts(body, kind, depth)
+        return _header(headers, b"7bit") + _parts(content, kind, headers.size, depth)
     if kind.kind in ("message/rfc822", "message/global"):
         return _header(headers, b"7bit") + _entity(body, depth + 1)
     if kind.kind.startswith("text/") or kind.kind == "":
@@ -74,27 +75,18 @@ def _header(headers: Headers, encoding: bytes | None) -> bytes:
     return b"".join(raw + b"\r\n" for raw in fields) + b"\r\n"
 
 
-def _parts(body: bytes, kind: MimeValue, depth: int) -> bytes:
-    """Return a multipart's body with each of its parts in ASCII."""
-    boundaries = kind.all("boundary")
-    if len(boundaries) != 1 or not boundaries[0].strip():
-        raise NotEncodable("the boundary of a multipart is not clear")
-    delimiter = re.compile(rb"(?:\A|\r\n)--%b(?:--)?[ \t]*(?=\r\n|\Z)" % re.escape(boundaries[0].rstrip()))
-    found = list(delimiter.finditer(body))
-    if not found:
-        raise NotEncodable("a multipart has no parts")
-    pieces = [_prose(body[: found[0].start()])]
-    for at, match in enumerate(found):
-        end = found[at + 1].start() if at + 1 < len(found) else len(body)
-        text = body[match.end() : end]
-        is_last = match[0].rstrip(b" \t").endswith(boundaries[0].rstrip() + b"--")
-        if is_last:
-            pieces += [match[0], _prose(body[match.end() :])]
-            break
-        pieces += [match[0], b"\r\n", _entity(text.removeprefix(b"\r\n"), depth + 1)]
-    return b"".join(pieces)
+def _parts(content: bytes, kind: MimeValue, start: int, depth: int) -> bytes:
+    """Return the body of a multipart, which begins at ``start``, with each of its parts in ASCII."""
+    places = part_places(content, kind, start, len(content))
+    if places is None:
+        raise NotEncodable("where the parts of a multipart begin is not clear")
+    pieces, done = [], start
+    for begin, end in places:
+        pieces += [_prose(content[done:begin]), _entity(content[begin:end], depth + 1)]
+        done = end
+    return b"".join([*pieces, _prose(content[done:])])
 
 
 def _prose(text: bytes) -> bytes:
-    """Return what stands around the parts, which no reader is shown."""
+    """Return what stands around the parts, which no reader is shown; delimiters are ASCII, as the header was."""
     return text if text.isascii() else bytes(octet if octet < 0x80 else 0x3F for octet in text)

@@ -63,6 +63,14 @@ def test_it_reads_the_same(content: bytes) -> None:
         assert after[2] == before[2]
 
 
+def test_what_stands_around_the_parts_is_kept_octet_for_octet() -> None:
+    content = b"Content-Type: multipart/mixed; boundary=b1\r\n\r\nhi\r\n--b1\r\n--b1 \t\r\n\r\n\xe4\r\n--b1-- \r\nend"
+    head, tail = b"\r\nhi\r\n--b1\r\n--b1 \t\r\n", b"\r\n--b1-- \r\nend"
+    encoded = to_seven_bit(content)
+    assert head in encoded
+    assert encoded.endswith(tail)
+
+
 def test_octets_that_are_no_text_stay_what_they_are() -> None:
     octets = bytes(range(1, 10)) + bytes(range(128, 256))
     content = b"MIME-Version: 1.0\r\nContent-Type: image/png\r\nContent-Transfer-Encoding: binary\r\n\r\n" + octets
@@ -80,8 +88,9 @@ def test_seven_bits_stay_as_they_are() -> None:
     ("content", "told"),
     [
         (multipart("multipart/signed", TEXT), "multipart/signed must not be changed"),
-        (b"Content-Type: multipart/mixed\r\n\r\n\xe4\r\n", "boundary of a multipart is not clear"),
-        (b"Content-Type: multipart/mixed; boundary=x\r\n\r\n\xe4\r\n", "has no parts"),
+        (b"Content-Type: multipart/mixed\r\n\r\n\xe4\r\n", "parts of a multipart begin is not clear"),
+        (b"Content-Type: multipart/mixed; boundary=x\r\n\r\n\xe4\r\n", "parts of a multipart begin is not clear"),
+        ('Content-Type: multipart/mixed; boundary="ä"\r\n\r\n--ä\r\n\r\n--ä--\r\n'.encode(), "boundary is not ASCII"),
         (b"Content-Transfer-Encoding: base64\r\n\r\n\xe4\r\n", "a part in base64"),
         (b"Content-Type: text/plain\r\nContent-Type: text/html\r\n\r\n\xe4\r\n", "structure is not clear"),
     ],
