@@ -36,7 +36,7 @@ from mta.delivery.egress.paths import PathShaping
 from mta.delivery.egress.pools import SourcePools
 from mta.delivery.egress.sources import SourceHealth
 from mta.delivery.egress.warmup import WarmupPlans
-from mta.delivery.route import MxHost, Route, Target, site_of
+from mta.delivery.route import MxHost, ProviderIndex, Route, Target, site_of
 from mta.mail.message import Stream
 from mta.mail.shaping_action import ActionScope, Effect, Place, ShapingAction
 from mta.queue.active_queue import Job
@@ -135,9 +135,11 @@ def routes(settings: Settings, destinations: int) -> list[Route]:
         for n in range(destinations)
     ]
 
+    providers = ProviderIndex(settings.shaping)
+
     def find() -> list[Route]:
         return [
-            Route(*site_of(f"d{n}.example", each, settings.shaping), (Target(each[0].host, "192.0.2.1", 25),))
+            Route(*site_of(f"d{n}.example", each, providers), (Target(each[0].host, "192.0.2.1", 25),))
             for n, each in enumerate(exchanges)
         ]
 

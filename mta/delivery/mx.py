@@ -27,6 +27,7 @@ from mta.delivery.route import (
     DomainSet,
     MxHost,
     Ourselves,
+    ProviderIndex,
     Route,
     StaticHost,
     StaticRoute,
@@ -81,6 +82,15 @@ class Resolver:
         self._tlsa: Cache[HostTlsa | None] = Cache(CACHE_SIZE, self._find_tlsa)
         self._denied = DeniedHosts(settings.egress.denied_hosts)
         self._exceptions = DomainSet(settings.egress.tls_policy_exceptions)
+        self._providers = ProviderIndex(settings.shaping)
+        self.sts_policies = self._sts_policies(settings)
+
+    def _sts_policies(self, settings: Settings) -> StsPolicies | None:
+        """Return the MTA-STS policies of domains; None if they are not followed."""
+        if self._sts_store is None or not settings.egress.mta_sts:
+            return None
+        port = settings.testing.policy_port
+        return StsPolicies(self._sts_store, self._policy_client, self.txt, self._metrics, self._counts, port)
 
     async def close(self) -> None:
         if self._http:
@@ -128,14 +138,6 @@ class Resolver:
             case Unknown(why):
                 raise DnsError(f"look-up of {name} failed: {why}")
 
-    @property
-    def sts_policies(self) -> StsPolicies | None:
-        """The MTA-STS policies of domains; None if they are not followed."""
-        if self._sts_store is None or not self._settings.egress.mta_sts:
-            return None
-        port = self._settings.testing.policy_port
-        return StsPolicies(self._sts_store, self._policy_client, self.txt, self._metrics, self._counts, port)
-
     def _policy_client(self) -> HttpClient:
         self._http = self._http or self.http_client(FETCH_TIMEOUT)
         return self._http
@@ -175,10 +177,9 @@ class Resolver:
 
     async def _find_sts(self, domain: str) -> StsPolicy | None:
         """Return the MTA-STS policy of a domain, if there is one and it is followed. Raises StoreUnavailable."""
-        policies = self.sts_policies
-        if policies is None or domain in self._exceptions or domain == self._settings.return_path.domain:
+        if self.sts_policies is None or domain in self._exceptions or domain == self._settings.return_path.domain:
             return None
-        return (await policies.find(domain)).policy
+        return (await self.sts_policies.find(domain)).policy
 
     async def _by_exchanges(
         self, domain: str, records: list[MxHost], ttl: float, published: DomainTls
@@ -203,7 +204,7 @@ class Resolver:
         if not (home or self._settings.testing.loopback_receivers):
             hosts = routes.without_ourselves(hosts, lambda target: self._ourselves.meets(target, _is_local))
         if hosts:
-            site, shaping = routes.site_of(domain, exchanges, self._settings.shaping)
+            site, shaping = routes.site_of(domain, exchanges, self._providers)
             tlsa, ttl = await self._tlsa_of(hosts, published, ttl)
             return CachedAnswer(Route(site, shaping, hosts, published=replace(published, tlsa=tlsa)), ttl)
         if denial := next((denial for denial in denials if denial), None):
@@ -266,7 +267,7 @@ class Resolver:
             reply = Reply(451, "4.4.4", f"static route {names} has no address: {why}")
             return CachedAnswer(reply, self._settings.dns.min_ttl)
         exchanges = [MxHost(n, host.name) for n, host in enumerate(static.hosts)]
-        site, shaping = routes.site_of(domain, exchanges, self._settings.shaping)
+        site, shaping = routes.site_of(domain, exchanges, self._providers)
         site = site if shaping is not self._settings.shaping.default else static.site
         ttl = min(answer.ttl for answer in answers)
         return CachedAnswer(Route(site, shaping, tuple(targets), static.tls, static.login, static.certificate), ttl)

@@ -13,20 +13,18 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import field
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address
 from itertools import groupby, zip_longest
 
 from config.schema import DeniedHost, Listener, PathLimits, RouteSettings, Shaping, ShapingSettings
 from mta.delivery.tls.demand import ClientCertificate, DomainTls, HostDemand, TlsPolicy, Unfit, judge, judge_static
-from mta.mail.message import SenderTls
+from mta.mail.message import IPAddress, SenderTls
 from mta.mail.reply import Reply
 from mta.mail.values import dataclass
 
 SMTP_PORT = 25
 SMTPS_PORT = 465  # RFC 8314 7.3, for smart hosts with implicit TLS
 MAX_PROVIDER = 120  # characters
-
-IPAddress = IPv4Address | IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,16 +151,8 @@ def is_address(host: str) -> bool:
     return True
 
 
-def site_of(domain: str, exchanges: Sequence[MxHost], shaping: ShapingSettings) -> tuple[str, Shaping]:
-    """Return the site that ``domain`` belongs to, and the limits for it."""
-    best = sorted({exchange.host for exchange in exchanges if exchange.preference == exchanges[0].preference})
-    if (provider := _index(shaping).find(domain, best)) is not None:
-        return provider.name, provider
-    return ",".join(best), shaping.default
-
-
-class _ProviderIndex:
-    """The providers by their domains and MX suffixes. ``shaping``: kept, so that its id stays its own."""
+class ProviderIndex:
+    """The providers by their domains and MX suffixes."""
 
     def __init__(self, shaping: ShapingSettings) -> None:
         self.shaping = shaping
@@ -189,17 +179,12 @@ class _ProviderIndex:
         return found
 
 
-_indexes: dict[int, _ProviderIndex] = {}
-_MAX_INDEXES = 8  # a reload makes another one
-
-
-def _index(shaping: ShapingSettings) -> _ProviderIndex:
-    index = _indexes.get(id(shaping))
-    if index is None:
-        if len(_indexes) >= _MAX_INDEXES:
-            _indexes.clear()
-        index = _indexes[id(shaping)] = _ProviderIndex(shaping)
-    return index
+def site_of(domain: str, exchanges: Sequence[MxHost], providers: ProviderIndex) -> tuple[str, Shaping]:
+    """Return the site that ``domain`` belongs to, and the limits for it."""
+    best = sorted({exchange.host for exchange in exchanges if exchange.preference == exchanges[0].preference})
+    if (provider := providers.find(domain, best)) is not None:
+        return provider.name, provider
+    return ",".join(best), providers.shaping.default
 
 
 def interleave(six: Sequence[str], four: Sequence[str], at_most: int) -> list[str]:

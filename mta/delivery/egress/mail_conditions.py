@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from config.mail_conditions import MailConditionSettings
+from mta.delivery.route import DomainSet
 from mta.mail.message import Stream
 
 
@@ -29,7 +30,7 @@ class MailConditions:
         self._streams = frozenset(map(Stream, rule.streams))
         self._mailings = frozenset(each for each in rule.mailings if not each.endswith("*"))
         self._beginnings = tuple(each[:-1] for each in rule.mailings if each.endswith("*"))
-        self._domains = frozenset(domain.lower() for domain in rule.domains)
+        self._domains = DomainSet(rule.domains) if rule.domains else None
 
     def fits(self, mail: MailFacts) -> bool:
         """Return whether all conditions that are set are met."""
@@ -38,17 +39,8 @@ class MailConditions:
             and (not self._profiles or mail.profile in self._profiles)
             and (not self._streams or mail.stream in self._streams)
             and (not (self._mailings or self._beginnings) or self._is_mailing(mail.mailing))
-            and (not self._domains or self._is_domain(mail.domain))
+            and (self._domains is None or mail.domain in self._domains)
         )
 
     def _is_mailing(self, mailing: str | None) -> bool:
         return mailing is not None and (mailing in self._mailings or mailing.startswith(self._beginnings))
-
-    def _is_domain(self, domain: str) -> bool:
-        if domain in self._domains:
-            return True
-        while "." in domain:
-            domain = domain.partition(".")[2]
-            if "." + domain in self._domains:
-                return True
-        return False

@@ -8,6 +8,7 @@ from config.schema import Listener, RouteSettings, Shaping, ShapingSettings
 from mta.delivery.route import (
     MxHost,
     Ourselves,
+    ProviderIndex,
     Route,
     StaticHost,
     StaticRoutes,
@@ -76,9 +77,9 @@ def test_null_mx_among_others_is_no_host() -> None:
     ],
 )
 def test_sites(hosts: list[str], site: str) -> None:
-    shaping = ShapingSettings(providers=[Shaping(name="google", mx=[".google.com"])])
+    providers = ProviderIndex(ShapingSettings(providers=[Shaping(name="google", mx=[".google.com"])]))
     exchanges = [MxHost(10, host) for host in hosts] + [MxHost(20, "last.example")]
-    assert site_of("d.example", exchanges, shaping)[0] == site
+    assert site_of("d.example", exchanges, providers)[0] == site
 
 
 @pytest.mark.parametrize(
@@ -149,10 +150,10 @@ def test_the_first_provider_that_claims_a_domain_or_all_its_best_hosts_counts() 
         {"name": "names", "domains": ["own.example"]},
         {"name": "later", "mx": [".example"], "domains": ["own.example"]},
     ]
-    shaping = ShapingSettings.model_validate({"providers": given})
+    providers = ProviderIndex(ShapingSettings.model_validate({"providers": given}))
 
     def site(domain: str, *hosts: str) -> str:
-        return site_of(domain, [MxHost(10, host) for host in hosts], shaping)[0]
+        return site_of(domain, [MxHost(10, host) for host in hosts], providers)[0]
 
     assert site("a.example.net", "a.mail.example", "mail.example") == "hosts"
     assert site("a.example.net", "a.mail.example", "mx.other.example") == "hosts"
