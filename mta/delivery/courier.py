@@ -288,9 +288,7 @@ class Courier:
         path, slots = state.path, state.path.slots
         await self._take_slot(path)
         try:
-            session = await self._dialer.dial(
-                target, key, state.route.login, path.limits, state.limit, closed=slots.release
-            )
+            session = await self._dialer.dial(target, key, state.route.login, path.limits, state.limit, slots.release)
         except SourceFailed as failure:
             seconds = self.sources.failed(failure.source, asyncio.get_running_loop().time())
             self._metrics.source_backoffs.inc()

@@ -109,14 +109,14 @@ class Dialer:
         login: SmartHostLogin | None,
         limits: PathLimits,
         limit: float,
-        closed: Callable[[], None] = lambda: None,
+        closed: Callable[[], None],
     ) -> DeliverySession:
         """Open a session, before the loop time ``limit``. ``closed``: called when its connection is closed, or could
         not be made. Raises DeliveryError, Shortage, SourceFailed."""
         protocol = self._protocol(target, limit)
         self._begun.add(protocol)
         try:
-            return await self._open(protocol, target, key, login, limits, limit, closed)
+            return await self._open(protocol, target, key, login, limits, closed)
         except DeliveryError as error:
             if protocol.is_revoked:
                 raise Shortage(Resource.LEASE) from error
@@ -138,11 +138,10 @@ class Dialer:
         key: SessionKey,
         login: SmartHostLogin | None,
         limits: PathLimits,
-        limit: float,
         closed: Callable[[], None],
     ) -> DeliverySession:
         try:
-            await self._connect(protocol, target, key, limit)
+            await self._connect(protocol, target, key)
         except BaseException as error:
             closed()
             if isinstance(error, DeliveryError):
@@ -166,12 +165,12 @@ class Dialer:
             session.extensions = replace(session.extensions, pipelining=False)
         return session
 
-    async def _connect(self, protocol: SmtpClientProtocol, target: Target, key: SessionKey, limit: float) -> None:
+    async def _connect(self, protocol: SmtpClientProtocol, target: Target, key: SessionKey) -> None:
         loop = asyncio.get_running_loop()
         implicit = key.tls.policy is TlsPolicy.IMPLICIT
         sock = _socket(target, key.source)
         try:
-            async with asyncio.timeout(min(self._timeouts.connect, limit - loop.time())):
+            async with asyncio.timeout(min(self._timeouts.connect, protocol.limit - loop.time())):
                 if key.source.proxy:
                     await proxy.connect(sock, key.source, target.address, target.port)
                 else:

@@ -163,7 +163,7 @@ class Prober:
         closed, dialer = asyncio.Event(), self._dialer(probe.lines, quirks)
         session: DeliverySession | None = None
         try:
-            session = await dialer.dial(probe.target, key, self.route.login, self.path.limits, until, closed=closed.set)
+            session = await dialer.dial(probe.target, key, self.route.login, self.path.limits, until, closed.set)
             probe.stage, probe.reply = Stage.HELLO, None
             probe.tls, probe.certificate = session.tls, _shown(session)
             if self.recipient is not None:

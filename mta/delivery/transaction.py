@@ -83,7 +83,7 @@ async def transact(
     max_recipients: int,
     verp: Verp | None = None,
     *,
-    started: Callable[[], None] = lambda: None,
+    started: Callable[[], None],
 ) -> Progress:
     """Deliver to as many ``recipients`` as one transaction takes. At least one gets a result, or there is an error.
 

@@ -8,8 +8,3 @@ AccountWeight = Callable[[int], float]  # of an account, by its id
 
 # 8 starts of priority 9 for each of priority 0, and 8 of these for each of priority -9.
 PRIORITY_WEIGHTS = {priority: 2 ** (priority / 3) for priority in range(-9, 10)}
-
-
-def equal(_: int) -> float:
-    """Return the weight of an account where all are equal."""
-    return 1

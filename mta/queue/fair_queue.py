@@ -20,7 +20,7 @@ from heapq import heappop, heappush, heapreplace
 from typing import Generic, TypeVar
 
 from mta.mail.message import Stream
-from mta.mail.turns import PRIORITY_WEIGHTS, AccountWeight, equal
+from mta.mail.turns import PRIORITY_WEIGHTS, AccountWeight
 from mta.queue.active_queue import Job
 
 Key = TypeVar("Key", bound=Hashable)
@@ -154,7 +154,7 @@ class FairQueue:
 
     __slots__ = ("_all", "_flows", "_now", "weights")
 
-    def __init__(self, weights: Weights, account_weight: AccountWeight = equal) -> None:
+    def __init__(self, weights: Weights, account_weight: AccountWeight) -> None:
         self.weights = weights
         self._flows = {stream: Flow(account_weight) for stream in Stream}
         self._all = tuple(self._flows.items())

@@ -10,7 +10,6 @@ have taken the message, which cannot be known.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -68,7 +67,7 @@ def decide(attempt: Attempt, classifier: Classifier, schedule: Schedule, now: da
         if meaning.action in (Action.FAIL, Action.SUPPRESS):
             return Failed(result, meaning)
         attempts = result.recipient.attempts + 1
-        if schedule.is_over(attempts, now, expires_at):
+        if schedule.is_over(now, expires_at):
             return Failed(result, meaning, expired=True)
         steps = attempts + (UNKNOWN_STEPS if result.delivery_unknown else 0)
         until, reason = schedule.next_attempt(steps, now, expires_at, notice_due_at(attempt.delivery))
@@ -106,11 +105,12 @@ def unattempted(job: Job, schedule: Schedule, now: datetime, *, closed: bool = F
     if delivery.bounce is not None:
         reply = Reply(554, "5.3.0", sanitise(f"removed from the queue by the operator: {delivery.bounce}"))
         return _failed(job, delivery, dict.fromkeys(delivery.recipients, reply), OPERATOR, now)
-    attempts = math.inf if closed or delivery.held or is_too_late(delivery, now) else delivery.attempts
-    if schedule.is_over(attempts, now, schedule.expires_at(delivery)):
-        replies = {recipient: _expired(recipient) for recipient in delivery.recipients}
-        return _failed(job, delivery, replies, EXPIRED, now, expired=True)
-    return None
+    if not schedule.is_over(now, schedule.expires_at(delivery)):
+        return None
+    if not (delivery.attempts or closed or delivery.held or is_too_late(delivery, now)):
+        return None  # what was never tried is, or a clock that jumps would bounce the queue
+    replies = {recipient: _expired(recipient) for recipient in delivery.recipients}
+    return _failed(job, delivery, replies, EXPIRED, now, expired=True)
 
 
 def terminated(job: Job, account: Account, now: datetime) -> Decision:

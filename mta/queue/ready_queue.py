@@ -18,7 +18,7 @@ from config.schema import PathLimits
 from mta.delivery.egress.paths import EgressPath
 from mta.mail.delivery import DueDelivery
 from mta.mail.message import Stream
-from mta.mail.turns import AccountWeight, equal
+from mta.mail.turns import AccountWeight
 from mta.queue.active_queue import ActiveQueue, Job
 from mta.queue.fair_queue import FairQueue, Weights
 from mta.queue.path_limits import Permits
@@ -65,7 +65,7 @@ class ReadyQueue:
         throttle: Throttle,
         permits: Permits,
         weights: Weights,
-        account_weight: AccountWeight = equal,
+        account_weight: AccountWeight,
     ) -> None:
         self.path, self.limits, self.throttle, self.permits = path, path.limits, throttle, permits
         permits.limit(path.limits.connections, path.limits.message_rates)
@@ -98,11 +98,6 @@ class ReadyQueue:
         """Return for how many more runners, and for how many more starts, there is use."""
         waiting, allowed = self.waiting, self.throttle.allowed(now)
         return max(0, min(waiting, allowed - self.running)), waiting if allowed else 0
-
-    @property
-    def taken(self) -> int:
-        """How many jobs were taken so far."""
-        return sum(self.flows[stream].taken for stream in Stream)
 
     def accepts(self, stream: Stream, active_queue: ActiveQueue) -> bool:
         """Return whether more of ``stream`` may wait here: less waits than is still free."""

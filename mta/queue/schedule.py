@@ -110,7 +110,6 @@ class Schedule:
 
     waits: Sequence[float]
     jitter: float = 0.1
-    min_attempts: int = 1  # or a clock that jumps would bounce the queue
     expiry: bool = True
     longest: float | None = None
     windows: tuple[SendWindow, ...] = ()
@@ -140,9 +139,9 @@ class Schedule:
             return expires_at, None
         return until, reason
 
-    def is_over(self, attempts: float, now: datetime, expires_at: datetime) -> bool:
-        """Return whether to give up: the time is over, and enough attempts were made for that to mean something."""
-        return self.expiry and now >= expires_at and attempts >= self.min_attempts
+    def is_over(self, now: datetime, expires_at: datetime) -> bool:
+        """Return whether the time is over, as far as a clock can be trusted."""
+        return self.expiry and now >= expires_at
 
 
 def is_too_late(delivery: Delivery, now: datetime) -> bool:

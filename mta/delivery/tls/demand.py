@@ -35,10 +35,6 @@ class TlsPolicy(Enum):
     DANE = "dane"
 
     @property
-    def is_strict(self) -> bool:
-        return self not in (TlsPolicy.NONE, TlsPolicy.OPPORTUNISTIC)
-
-    @property
     def is_pkix(self) -> bool:
         """Whether the certificate must be valid for the host by the authorities that this machine trusts."""
         return self in (TlsPolicy.REQUIRED, TlsPolicy.IMPLICIT)

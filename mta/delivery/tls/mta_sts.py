@@ -12,7 +12,6 @@ from enum import Enum
 
 MAX_AGE = 31_557_600  # seconds, RFC 8461 3.2
 MAX_POLICY = 64 * 1024  # octets, the size that RFC 8461 3.3 suggests
-MAX_MX = 500  # patterns of one policy
 
 _VERSION = "STSv1"
 _RECORD = re.compile(r"v=STSv1[ \t]*;")

@@ -27,7 +27,7 @@ import orjson
 from mta.mail.address import Address
 from mta.mail.delivery import Delivery, DueDelivery, QueuedRecipient
 from mta.mail.message import Body, ByMode, DeliverBy, Release, Return, SenderTls, Stream
-from mta.mail.turns import PRIORITY_WEIGHTS, AccountWeight, equal
+from mta.mail.turns import PRIORITY_WEIGHTS, AccountWeight
 from mta.store.postgres.database import Connection
 from mta.store.queue.enqueue import notify_bits
 
@@ -174,7 +174,7 @@ class ClaimTurn:
         wanted: Wanted,
         *,
         expiry: bool = True,
-        account_weight: AccountWeight = equal,
+        account_weight: AccountWeight,
     ) -> list[Delivery]:
         """Lease up to ``deliveries`` deliveries of together about ``octets``, each ``wanted`` or waiting for its end
         only. ``expiry``: whether anything expires now."""
@@ -233,7 +233,7 @@ def _stand(places: dict[Key, Place], key: Key, place: Place | None) -> None:
         places[key] = place
 
 
-def in_turns(due: Sequence[DueDelivery], account_weight: AccountWeight = equal) -> list[DueDelivery]:
+def in_turns(due: Sequence[DueDelivery], account_weight: AccountWeight) -> list[DueDelivery]:
     """Return the deliveries among ``due``, each once: accounts take turns by weight, within each account its mailings
     do, by priority, within these destinations do, within a destination the oldest comes first."""
     deliveries: dict[tuple[Any, str], DueDelivery] = {}

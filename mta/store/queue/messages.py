@@ -21,7 +21,7 @@ from mta.mail.delivery import DelayReason, Delivery
 from mta.mail.hold import Hold, distinct
 from mta.mail.identity import MessageId, format_id
 from mta.mail.message import Stream
-from mta.mail.turns import AccountWeight, equal
+from mta.mail.turns import AccountWeight
 from mta.mail.values import dataclass
 from mta.observe.labels import BackgroundTask, StoreCall
 from mta.observe.log import get_logger
@@ -292,7 +292,7 @@ class Messages:
         wanted: Wanted = lambda _: True,
         stream: Stream = Stream.TRANSACTIONAL,
         expiry: bool = True,
-        account_weight: AccountWeight = equal,
+        account_weight: AccountWeight = lambda _: 1,
     ) -> list[Delivery]:
         """Claim due deliveries of ``stream`` for this worker, up to these bounds, without content.
 

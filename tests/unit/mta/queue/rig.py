@@ -12,12 +12,13 @@ from typing import Any
 from bounce.classify import Classifier
 from bounce.rules import load_rules
 from config.schema import QueueSettings, Settings, Shaping, ShapingSettings
-from mta.delivery.egress.paths import EgressPath
+from mta.delivery.egress.paths import EgressPath, PathKey
 from mta.delivery.egress.slots import StartPermit
 from mta.delivery.egress.sources import SourceHealth
 from mta.delivery.route import Route, Target
 from mta.mail.delivery import Attempt, Delivery, QueuedRecipient, Result, Stage
 from mta.mail.identity import MessageId
+from mta.mail.message import Stream
 from mta.mail.reply import Reply
 from mta.observe.background import BackgroundTasks
 from mta.observe.events import EventLog
@@ -211,6 +212,11 @@ class Rig:
             while not (events := await self.events(message_id)):
                 pass
         return events
+
+    def taken(self, site: str) -> int:
+        """How many jobs were taken from the ready queue of a site."""
+        flows = self.dispatcher.ready_queues[PathKey("system", site)].flows
+        return sum(flows[stream].taken for stream in Stream)
 
     async def queued(self, condition: str = "true") -> int:
         return await count(self.store, f"queue where {condition}")

@@ -11,7 +11,7 @@ from mta.delivery.egress.sources import SYSTEM_SOURCE
 from mta.queue.connection_budget import ConnectionBudget
 from mta.queue.ready_queue import OVERDUE, ReadyQueue, Standing
 from mta.queue.throttle import Throttle
-from tests.unit.mta.queue.test_ready_queue import WEIGHTS, job, permits
+from tests.unit.mta.queue.test_ready_queue import WEIGHTS, equal, job, permits
 
 LONG_AGO = -2 * OVERDUE
 
@@ -22,6 +22,7 @@ def site(name: str = "site") -> ReadyQueue:
         Throttle(ceiling=1000, initial=1000, backoff=60, backoff_after=3),
         permits(),
         WEIGHTS,
+        equal,
     )
     queue.add(job())
     return queue

@@ -92,7 +92,7 @@ async def test_a_delivery_follows_its_route_to_another_ready_queue(store: Store)
         rig.courier.let(2)
         await rig.settled()
         assert len(rig.courier.attempts) == 2
-        assert rig.dispatcher.ready_queues[PathKey("system", "elsewhere.example")].taken == 1
+        assert rig.taken("elsewhere.example") == 1
 
 
 async def test_an_operators_bounce_needs_no_route_and_no_ready_queue(store: Store) -> None:

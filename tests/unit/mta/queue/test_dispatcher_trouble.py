@@ -129,9 +129,7 @@ async def test_a_lease_that_has_run_out_may_live_again(store: Store) -> None:
         store.lease._until = 0.0
         rig.courier.let(4)
         await until(lambda: rig.courier.running == 0)
-        await until(
-            lambda: rig.dispatcher.ready_queues[PathKey("system", "example.net")].taken > 3
-        )  # they were looked at, and kept
+        await until(lambda: rig.taken("example.net") > 3)  # they were looked at, and kept
         assert len(rig.courier.attempts) == 1
         await store.lease.renew()
         await rig.settled()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mta.mail.message import Stream
 from mta.queue.active_queue import Job
 from mta.queue.fair_queue import FairQueue, Weights
-from tests.unit.mta.queue.test_ready_queue import job
+from tests.unit.mta.queue.test_ready_queue import equal, job
 
 MARKETING, TRANSACTIONAL = Stream.MARKETING, Stream.TRANSACTIONAL
 WEIGHTS = {TRANSACTIONAL: 4, MARKETING: 1}
@@ -22,7 +22,7 @@ kinds = st.tuples(st.sampled_from(Stream), st.integers(1, 3), st.sampled_from([N
 
 
 def filled(streams: dict[Stream, int], weighing: Weights = WEIGHTS) -> FairQueue:
-    queue = FairQueue(weighing)
+    queue = FairQueue(weighing, equal)
     for stream, number in streams.items():
         for _ in range(number):
             queue.add(job(stream=stream))
@@ -61,7 +61,7 @@ def test_neither_stream_waits_for_more_than_its_share_of_the_other(
 ) -> None:
     """Between two starts of a stream that waits all the time come at most as many of the other as their weights say,
     and one more."""
-    queue, between = FairQueue(weighing), Counter[Stream]()
+    queue, between = FairQueue(weighing, equal), Counter[Stream]()
     for step in steps:
         if step is not None:
             stream, account, mailing = step
@@ -82,7 +82,7 @@ def test_neither_stream_waits_for_more_than_its_share_of_the_other(
 def test_everything_that_comes_is_taken_once(
     weighing: Weights, comes: Sequence[tuple[Stream, int, str | None]]
 ) -> None:
-    queue, sent = FairQueue(weighing), [job(account, mailing, stream) for stream, account, mailing in comes]
+    queue, sent = FairQueue(weighing, equal), [job(account, mailing, stream) for stream, account, mailing in comes]
     for each in sent:
         queue.add(each)
     assert queue.waiting == len(sent)
@@ -95,7 +95,7 @@ def test_everything_that_comes_is_taken_once(
 def test_inside_a_stream_accounts_and_mailings_take_turns(comes: list[tuple[int, str]]) -> None:
     """However much others have waiting, an account's next start is at most one round of the accounts away, and a
     mailing's one round of its account's mailings."""
-    queue = FairQueue(WEIGHTS)
+    queue = FairQueue(WEIGHTS, equal)
     for account, mailing in comes:
         queue.add(job(account, mailing))
     accounts = len({account for account, _ in comes})
@@ -110,7 +110,7 @@ def test_inside_a_stream_accounts_and_mailings_take_turns(comes: list[tuple[int,
 
 
 def test_a_huge_mailing_does_not_delay_others() -> None:
-    queue = FairQueue(WEIGHTS)
+    queue = FairQueue(WEIGHTS, equal)
     for _ in range(1000):
         queue.add(job(1, "huge"))
     reminder, other = job(1, "reminder"), job(2)
@@ -169,7 +169,7 @@ def test_no_account_waits_for_more_than_its_share_of_another(
 
 
 def test_a_priority_counts_inside_its_account_only() -> None:
-    queue = FairQueue(WEIGHTS)
+    queue = FairQueue(WEIGHTS, equal)
     for _ in range(1000):
         queue.add(job(1))
         queue.add(job(1, priority=9))

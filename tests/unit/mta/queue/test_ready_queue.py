@@ -44,6 +44,11 @@ def job(
     return Job(delivery, None)
 
 
+def equal(_: int) -> float:
+    """The weight of an account where all are equal."""
+    return 1
+
+
 def permits() -> Permits:
     """More connections than any test needs."""
     found = Permits("site")
@@ -59,6 +64,7 @@ def ready_queue() -> ReadyQueue:
         Throttle(ceiling=4, initial=2, backoff=60, backoff_after=3),
         permits(),
         WEIGHTS,
+        equal,
     )
 
 

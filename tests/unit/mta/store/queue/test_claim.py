@@ -14,6 +14,7 @@ from mta.store.queue import claim
 from mta.store.queue.claim import ClaimTurn, in_turns
 from mta.store.queue.queue import QueueFilter
 from mta.store.store import Store
+from tests.unit.mta.queue.test_ready_queue import equal
 from tests.unit.mta.store import make
 
 MUCH = 10**12
@@ -204,8 +205,8 @@ async def test_a_priority_brings_a_message_before_others_of_its_account(store: S
 async def test_two_workers_never_take_the_same(store: Store) -> None:
     await fill(store, 200, "due.example")
     async with store._database.session() as one, store._database.session() as two, one.transaction(), two.transaction():
-        mine = await ClaimTurn(Stream.TRANSACTIONAL).take(one, 1, 100, MUCH, lambda _: True)
-        theirs = await ClaimTurn(Stream.TRANSACTIONAL).take(two, 2, 100, MUCH, lambda _: True)
+        mine = await ClaimTurn(Stream.TRANSACTIONAL).take(one, 1, 100, MUCH, lambda _: True, account_weight=equal)
+        theirs = await ClaimTurn(Stream.TRANSACTIONAL).take(two, 2, 100, MUCH, lambda _: True, account_weight=equal)
     assert len(mine) == 100
     assert not {each.message_id for each in mine} & {each.message_id for each in theirs}
 
@@ -219,7 +220,7 @@ def test_turns_are_by_account_then_destination_then_age() -> None:
     a1, a2, a3 = due_after(3), due_after(1), due_after(2)
     b1 = due_after(9, destination="b.example")
     c1, c2 = due_after(20, account=2), due_after(21, account=2)
-    assert in_turns([a1, a2, a3, b1, c2, c1]) == [a2, c1, b1, c2, a3, a1]
+    assert in_turns([a1, a2, a3, b1, c2, c1], equal) == [a2, c1, b1, c2, a3, a1]
 
 
 def test_turns_in_an_account_are_by_mailing_and_priority() -> None:
@@ -227,7 +228,7 @@ def test_turns_in_an_account_are_by_mailing_and_priority() -> None:
     other = due_after(100)._replace(mailing="other")
     urgent = due_after(101)._replace(mailing="m", priority=9)
     low = due_after(0)._replace(mailing="m", priority=-9)
-    order = in_turns([low, *many, other, urgent])
+    order = in_turns([low, *many, other, urgent], equal)
     assert order[0] == urgent
     assert order.index(other) == 2
     assert 7 <= order.index(low) <= 10
@@ -237,7 +238,7 @@ def test_a_delivery_of_several_rows_is_counted_once_by_its_oldest() -> None:
     early = due_after(1)
     late = early._replace(due_at=due_after(5).due_at)
     other = due_after(3)
-    assert in_turns([late, other, early]) == [early, other]
+    assert in_turns([late, other, early], equal) == [early, other]
 
 
 async def test_no_more_is_claimed_of_a_destination_than_is_wanted(store: Store) -> None:
