@@ -10,19 +10,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
+from mta.delivery.tls.tag_record import RecordError, values
+
 MAX_AGE = 31_557_600  # seconds, RFC 8461 3.2
 MAX_POLICY = 64 * 1024  # octets, the size that RFC 8461 3.3 suggests
 
 _VERSION = "STSv1"
-_RECORD = re.compile(r"v=STSv1[ \t]*;")
 _ID = re.compile(r"[A-Za-z0-9]{1,32}")
-_EXTENSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}=[\x21-\x3A\x3C\x3E-\x7E]+")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
 _PATTERN = re.compile(r"(?:\*\.)?(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
 class StsError(ValueError):
-    """Why a record or a policy is invalid."""
+    """Why a policy is invalid."""
 
 
 class StsMode(Enum):
@@ -64,22 +64,15 @@ def policy_host(domain: str) -> str:
 def record_id(texts: Iterable[str]) -> str | None:
     """Return the id in the TXT records of ``record_name``; None if none of them is about MTA-STS.
 
-    Raises StsError.
+    Raises RecordError.
     """
-    records = [text for text in texts if _RECORD.match(text)]
-    if not records:
+    ids = values(texts, _VERSION, "id")
+    if not ids:
         return None
-    if len(records) > 1:
-        raise StsError(f"{len(records)} records that begin with v=STSv1")
-    ids: list[str] = []
-    for field in records[0].rstrip(" \t").removesuffix(";").split(";")[1:]:
-        name, _, value = field.strip(" \t").partition("=")
-        if name == "id" and _ID.fullmatch(value):
-            ids.append(value)
-        elif name == "id" or not _EXTENSION.fullmatch(f"{name}={value}"):
-            raise StsError(f"invalid field {field.strip()!r} in the record")
-    if len(ids) != 1:
-        raise StsError("the record has no id" if not ids else "the record has several ids")
+    if len(ids) > 1:
+        raise RecordError("the record has several ids")
+    if not _ID.fullmatch(ids[0]):
+        raise RecordError(f"invalid id {ids[0]!r} in the record")
     return ids[0]
 
 

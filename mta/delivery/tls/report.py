@@ -15,18 +15,13 @@ from urllib.parse import unquote, urlsplit
 
 import orjson
 
+from mta.delivery.tls.tag_record import RecordError, values
 from mta.mail.address import Address, AddressError
 from mta.mail.tls_session import SessionCount, SessionFailure
 
 MAX_PLACES = 10  # report addresses of one domain that are used
 
-_RECORD = re.compile(r"v=TLSRPTv1[ \t]*;")
-_EXTENSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}=[\x21-\x3A\x3C\x3E-\x7E]+")
 _URI = re.compile(r"(mailto|https):[\x22-\x2B\x2D-\x3A\x3C-\x7E]+")  # without "!", "," and ";" (RFC 8460 3)
-
-
-class TlsRptError(ValueError):
-    """Why a record is invalid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +37,11 @@ def record_name(domain: str) -> str:
 
 
 def report_places(texts: Iterable[str]) -> ReportPlaces | None:
-    """Read the TXT records of ``record_name``; None if none of them is about TLS reports. Raises TlsRptError."""
-    records = [text for text in texts if _RECORD.match(text)]
-    if not records:
+    """Read the TXT records of ``record_name``; None if none of them is about TLS reports. Raises RecordError."""
+    found = values(texts, "TLSRPTv1", "rua")
+    if not found:
         return None
-    if len(records) > 1:
-        raise TlsRptError(f"{len(records)} records that begin with v=TLSRPTv1")
-    places: list[str] = []
-    for field in records[0].rstrip(" \t").removesuffix(";").split(";")[1:]:
-        name, _, value = field.strip(" \t").partition("=")
-        if name == "rua" and not places:
-            places = [uri.strip(" \t") for uri in value.split(",")]
-        elif not _EXTENSION.fullmatch(f"{name}={value}"):
-            raise TlsRptError(f"invalid field {field.strip()!r}")
-    if not places:
-        raise TlsRptError("the record has no rua")
+    places = [uri.strip(" \t") for uri in found[0].split(",")]
     return ReportPlaces(
         tuple(uri for uri in places[:MAX_PLACES] if _checked(uri).startswith("https:")),
         tuple(_address(uri) for uri in places[:MAX_PLACES] if uri.startswith("mailto:")),
@@ -65,9 +50,9 @@ def report_places(texts: Iterable[str]) -> ReportPlaces | None:
 
 def _checked(uri: str) -> str:
     if not _URI.fullmatch(uri):
-        raise TlsRptError(f"{uri!r} is neither a mailto nor an https URI")
+        raise RecordError(f"{uri!r} is neither a mailto nor an https URI")
     if uri.startswith("https:") and not urlsplit(uri).hostname:
-        raise TlsRptError(f"{uri!r} has no host")
+        raise RecordError(f"{uri!r} has no host")
     return uri
 
 
@@ -75,7 +60,7 @@ def _address(uri: str) -> Address:
     try:
         return Address.parse(unquote(uri.removeprefix("mailto:").partition("?")[0]))
     except AddressError as error:
-        raise TlsRptError(f"{uri!r}: {error}") from None
+        raise RecordError(f"{uri!r}: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)

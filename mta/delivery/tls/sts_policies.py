@@ -17,6 +17,7 @@ from mta.delivery.name_servers import DnsError, NotAsked
 from mta.delivery.tls import mta_sts
 from mta.delivery.tls.mta_sts import StsError, StsPolicy
 from mta.delivery.tls.session_counts import SessionCounts
+from mta.delivery.tls.tag_record import RecordError
 from mta.http_client import CertificateNotValid, HttpClient, HttpError
 from mta.mail.tls_session import AppliedPolicy, PolicyKind, SessionFailure, TlsFault, TlsResult
 from mta.observe.labels import Success
@@ -103,7 +104,7 @@ class StsPolicies:
     async def _record_id(self, domain: str) -> tuple[str | None, TlsFault | None]:
         try:
             return mta_sts.record_id(await self._texts(mta_sts.record_name(domain))), None
-        except StsError as error:
+        except RecordError as error:
             return None, TlsFault(TlsResult.STS_POLICY_INVALID, f"{mta_sts.record_name(domain)}: {error}")
         except DnsError as error:
             if isinstance(error, NotAsked):

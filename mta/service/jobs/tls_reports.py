@@ -22,7 +22,8 @@ from mta.admin.senders.domain_check import read_key_ring
 from mta.admin.service.receiver_tls import reporter_address
 from mta.delivery.mx import Resolver
 from mta.delivery.name_servers import DnsError
-from mta.delivery.tls.report import ReportPlaces, TlsReport, TlsRptError, record_name, report_places
+from mta.delivery.tls.report import ReportPlaces, TlsReport, record_name, report_places
+from mta.delivery.tls.tag_record import RecordError
 from mta.dkim import KeyRing, Signer
 from mta.http_client import HttpClient, HttpError
 from mta.mail.address import Address
@@ -79,7 +80,7 @@ class TlsReporter:
             places = report_places(await self._resolver.txt(record_name(due.domain)))
         except DnsError:
             return False
-        except TlsRptError as error:
+        except RecordError as error:
             log.info("TLS report not sent: invalid record", domain=due.domain, reason=str(error))
             return True
         counts = await store.tls_results.read(due.day, due.domain)

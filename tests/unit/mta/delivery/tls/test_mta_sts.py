@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mta.delivery.tls.mta_sts import MAX_AGE, StsError, StsMode, StsPolicy, parse_policy, record_id
+from mta.delivery.tls.tag_record import RecordError
 
 POLICY = b"version: STSv1\r\nmode: enforce\r\nmx: mail.example.com\r\nmx: *.example.net\r\nmax_age: 604800\r\n"
 
@@ -33,9 +34,9 @@ def test_the_id_of_a_record(texts: list[str], expected: str | None) -> None:
     [
         (["v=STSv1; id=1;", "v=STSv1; id=2;"], "2 records"),
         (["v=STSv1;"], "no id"),
-        (["v=STSv1; id=;"], "invalid field"),
-        (["v=STSv1; id=1-2;"], "invalid field"),
-        (["v=STSv1; id=" + "1" * 33], "invalid field"),
+        (["v=STSv1; id=;"], "invalid id"),
+        (["v=STSv1; id=1-2;"], "invalid id"),
+        (["v=STSv1; id=" + "1" * 33], "invalid id"),
         (["v=STSv1; id=1; id=2"], "several ids"),
         (["v=STSv1; id=1;; x=1"], "invalid field"),
         (["v=STSv1; id=1; x"], "invalid field"),
@@ -43,7 +44,7 @@ def test_the_id_of_a_record(texts: list[str], expected: str | None) -> None:
     ],
 )
 def test_an_invalid_record_says_why(texts: list[str], why: str) -> None:
-    with pytest.raises(StsError, match=why):
+    with pytest.raises(RecordError, match=why):
         record_id(texts)
 
 

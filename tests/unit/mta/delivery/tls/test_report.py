@@ -9,8 +9,9 @@ from datetime import date
 import orjson
 import pytest
 
-from mta.delivery.tls.report import ReportPlaces, TlsReport, TlsRptError, report_places
+from mta.delivery.tls.report import ReportPlaces, TlsReport, report_places
 from mta.delivery.tls.session_counts import SessionCounts
+from mta.delivery.tls.tag_record import RecordError
 from mta.mail.address import Address
 from mta.mail.tls_session import (
     MAX_FAILURES,
@@ -34,6 +35,10 @@ POLICY = AppliedPolicy(PolicyKind.STS, "example.com", ("version: STSv1", "mode: 
             ["v=TLSRPTv1; rua=https://example.com/v1/tlsrpt , mailto:a%2Bb@example.com; ext=1;"],
             ReportPlaces(("https://example.com/v1/tlsrpt",), (Address.parse("a+b@example.com"),)),
         ),
+        (  # a second one is of no use, whatever it looks like
+            ["v=TLSRPTv1; rua=mailto:tls@example.com; rua=https://example.com/?a=b"],
+            ReportPlaces((), (Address.parse("tls@example.com"),)),
+        ),
     ],
 )
 def test_where_reports_go(texts: list[str], expected: ReportPlaces | None) -> None:
@@ -54,7 +59,7 @@ def test_where_reports_go(texts: list[str], expected: ReportPlaces | None) -> No
     ],
 )
 def test_an_invalid_record_says_why(texts: list[str], why: str) -> None:
-    with pytest.raises(TlsRptError, match=why):
+    with pytest.raises(RecordError, match=why):
         report_places(texts)
 
 
