@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
 from config.egress_checks import egress_check
-from config.hosts import HOST, has_port, is_address, is_name
-from config.schema import Settings, Shaping, SigningKeySettings
+from config.hosts import HOST, dkim_record_name, has_port, is_address, is_name
+from config.schema import Settings, Shaping
 from config.toml import Mistake, MistakeLevel, dotted
 from config.toml_positions import KeyPath
 
@@ -228,7 +228,8 @@ def _signing(settings: Settings) -> Iterator[Mistake]:
     seen: set[tuple[str, str]] = set()
     for n, key in enumerate(settings.signing.keys):
         if (key.domain, key.selector) in seen:
-            yield Mistake(("signing", "keys", n), f"second key for {_record(key)}; use another selector")
+            name = dkim_record_name(key.selector, key.domain)
+            yield Mistake(("signing", "keys", n), f"second key for {name}; use another selector")
         seen.add((key.domain, key.selector))
     for name in ("headers", "oversign"):
         for n, header in enumerate(getattr(settings.signing, name)):
@@ -238,10 +239,6 @@ def _signing(settings: Settings) -> Iterator[Mistake]:
                 yield Mistake(("signing", name, n), "cannot be signed: it is added or changed in transit")
     if "from" not in (header.lower() for header in settings.signing.headers):
         yield Mistake(("signing", "headers"), 'must contain "From" (RFC 6376 5.4)')
-
-
-def _record(key: SigningKeySettings) -> str:
-    return f"{key.selector}._domainkey.{key.domain}"
 
 
 def _queue(settings: Settings) -> Iterator[Mistake]:

@@ -1,4 +1,4 @@
-"""How hosts, addresses and domains are written in the configuration."""
+"""How hosts, addresses, domains and the names of DKIM keys are written."""
 
 from __future__ import annotations
 
@@ -28,3 +28,8 @@ def is_name(text: str) -> bool:
 def has_port(host: re.Match[str]) -> bool:
     """Return whether the port of a match of HOST, if any, is one."""
     return host["port"] is None or 0 < int(host["port"]) <= 65535
+
+
+def dkim_record_name(selector: str, domain: str) -> str:
+    """Return the name of the DNS record of a DKIM key (RFC 6376 3.6.2.1), without the dot at the end."""
+    return f"{selector}._domainkey.{domain}"

@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from config.hosts import dkim_record_name
 from config.schema import Settings, SigningSettings
 from mta.dkim.keys import Algorithm, KeyUnusable, SigningKey, parse_key, read_key_files
 from mta.observe.log import get_logger
@@ -86,7 +87,7 @@ def read_stored(row: StoredKey) -> SigningKey:
     """Return the key of a row. Raises KeyUnusable."""
     if row.pem is None:
         raise KeyUnusable(
-            f"store: {row.selector}._domainkey.{row.domain} was sealed under another secret file: "
+            f"store: {dkim_record_name(row.selector, row.domain)} was sealed under another secret file: "
             "restore that file, or retire the key and make a new one"
         )
     return parse_key(row.pem, domain=row.domain, selector=row.selector, source="store", trusted=True)

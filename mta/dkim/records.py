@@ -19,6 +19,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from config.hosts import dkim_record_name
 from mta.dkim.keys import SigningKey
 
 MAX_STRING = 255  # octets of one character-string in a TXT record, RFC 1035 3.3
@@ -55,7 +56,7 @@ class Difference:
 
 def record_name(key: SigningKey) -> str:
     """Return the name of the record, without the dot at the end."""
-    return f"{key.selector}._domainkey.{key.domain}"
+    return dkim_record_name(key.selector, key.domain)
 
 
 def record_text(key: SigningKey) -> str:

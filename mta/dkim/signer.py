@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from functools import lru_cache
 
+from config.hosts import dkim_record_name
 from config.schema import SigningSettings
 from mta.dkim.canonical import body_hash, header_field
 from mta.dkim.keyring import KeyRing
@@ -67,7 +68,7 @@ class Signer:
 
     def records(self, domain: str) -> list[str]:
         """Return the DNS names of the keys that mail from ``domain`` is signed with now."""
-        return [f"{key.selector}._domainkey.{key.domain}" for key in self._keys.of(domain)]
+        return [dkim_record_name(key.selector, key.domain) for key in self._keys.of(domain)]
 
     def _body_tag(self, body: bytes) -> bytes:
         tag = self._body_tags.find(body)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from config.hosts import dkim_record_name
 from mta.mail.headers import Headers, unfold
 
 SIGNATURES = 5
@@ -37,7 +38,7 @@ def signatures(headers: Headers) -> list[Signature]:
         signed = {name.strip().lower() for name in tags.get("h", "").split(":")}
         if "l" in tags or "from" not in signed or not _NAME.match(domain) or not _NAME.match(selector):
             continue
-        found.append(Signature(place, domain, f"{selector}._domainkey.{domain}"))
+        found.append(Signature(place, domain, dkim_record_name(selector, domain)))
     return found
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from config.hosts import dkim_record_name
 from mta.admin.context import AdminContext
 from mta.admin.errors import InvalidValue, NotFound, Refused
 from mta.delivery.mx import Resolver
@@ -66,7 +67,7 @@ async def create(
         wanted = [next(name for name in _numbered(first) if name not in taken) for first in wanted]
     for name in wanted:
         if name in taken:
-            raise Refused(f"there is a key {name}._domainkey.{domain} already; choose another selector")
+            raise Refused(f"there is a key {dkim_record_name(name, domain)} already; choose another selector")
     async with context.audited("key.create", domain) as entry:
         entry.after.update(selectors=wanted)
         for name, algorithm in zip(wanted, algorithms, strict=True):
@@ -126,7 +127,7 @@ async def others_that_sign(context: AdminContext, listed: ListedKey) -> list[Lis
 async def _set_state(context: AdminContext, listed: ListedKey, state: KeyState) -> None:
     key = listed.key
     action = "key.activate" if state is KeyState.ACTIVE else "key.retire"
-    async with context.audited(action, f"{key.selector}._domainkey.{key.domain}") as entry:
+    async with context.audited(action, record_name(key)) as entry:
         entry.before.update(state=listed.state.value)
         entry.after.update(state=state.value)
         await context.store.dkim_keys.set_state(key.domain, key.selector, state)

@@ -15,6 +15,7 @@ from enum import Enum
 
 import asyncpg
 
+from config.hosts import dkim_record_name
 from mta.store.postgres.database import Connection, Database
 from mta.store.postgres.secrets import SecretError, Secrets
 
@@ -90,7 +91,8 @@ class DkimKeys:
         try:
             await self._database.retried(work)
         except asyncpg.UniqueViolationError:
-            raise KeyExists(f"there is a key {selector}._domainkey.{domain} already; take another selector") from None
+            name = dkim_record_name(selector, domain)
+            raise KeyExists(f"there is a key {name} already; take another selector") from None
 
     async def set_state(self, domain: str, selector: str, state: KeyState) -> None:
         """Raises LookupError if there is no such key, StoreUnavailable."""
@@ -102,7 +104,7 @@ class DkimKeys:
                 domain, selector, state.value,
             )  # fmt: skip
             if not changed:
-                raise LookupError(f"there is no key {selector}._domainkey.{domain}")
+                raise LookupError(f"there is no key {dkim_record_name(selector, domain)}")
             await connection.execute("select pg_notify($1, '')", CHANNEL)
 
         await self._database.retried(work)
