@@ -44,7 +44,7 @@ from mta.mail.tls_session import TlsFault, TlsResult
 from mta.observe.labels import Resource, Success
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
-from mta.observe.trace import TraceSink
+from mta.observe.trace import MASK, TraceSink
 
 log = get_logger()
 
@@ -300,7 +300,7 @@ class Dialer:
         for line in lines:
             if isinstance(answer, Lost) or answer.code != 334:
                 break
-            (answer,) = await protocol.ask(line + b"\r\n", (self._timeouts.hello,), "AUTH ********")
+            (answer,) = await protocol.ask(line + b"\r\n", (self._timeouts.hello,), f"AUTH {MASK}")
         return answer
 
 

@@ -20,7 +20,7 @@ from mta.mail.address import Address, AddressError
 from mta.mail.characters import hidden
 from mta.mail.message import Body, Envelope, Notify, Recipient, Return, SenderTls
 from mta.mail.reply import Reply
-from mta.smtp_server.replies import LINE_TOO_LONG, Rejected, too_large
+from mta.smtp_server.replies import LINE_TOO_LONG, Rejected, bad_parameter, too_large
 from mta.smtp_server.timing import TimingOffer, check_order, read_by, read_hold, read_priority
 
 MAX_LINE = 512  # octets with CRLF, RFC 5321 4.5.3.1.4
@@ -102,7 +102,7 @@ def read_mail(
             case "BODY":
                 body = _read_enum(Body, keyword, value)
             case "SMTPUTF8" | "REQUIRETLS" if value is not None:
-                raise _bad(keyword, "takes no value")
+                raise bad_parameter(keyword, "takes no value")
             case "SMTPUTF8":
                 utf8 = True
             case "REQUIRETLS":
@@ -115,7 +115,7 @@ def read_mail(
                 _read_xtext(keyword, value, MAX_ORCPT)
             case "HOLDFOR" | "HOLDUNTIL" if timing:
                 if release:
-                    raise _bad(keyword, "HOLDFOR and HOLDUNTIL exclude each other; give one of them")
+                    raise bad_parameter(keyword, "HOLDFOR and HOLDUNTIL exclude each other; give one of them")
                 release = read_hold(keyword, value, timing)
             case "BY" if timing:
                 deliver_by = read_by(value, timing)
@@ -184,10 +184,10 @@ def _parameters(text: str) -> dict[str, str | None]:
     for word in filter(None, text.split(" ")):
         keyword, equals, value = word.partition("=")
         if not _KEYWORD.match(keyword) or (equals and not _VALUE.match(value)):
-            raise _bad(_shown(word), "use KEYWORD or KEYWORD=value")
+            raise bad_parameter(_shown(word), "use KEYWORD or KEYWORD=value")
         keyword = keyword.upper()
         if keyword in found:
-            raise _bad(keyword, "given twice")
+            raise bad_parameter(keyword, "given twice")
         found[keyword] = value if equals else None
     return found
 
@@ -206,7 +206,7 @@ _parse = lru_cache(512)(Address.parse)  # senders repeat from message to message
 
 def _read_size(value: str | None, max_size: int) -> int:
     if value is None or not value.isascii() or not value.isdigit() or len(value) > 20:
-        raise _bad("SIZE", "must be a number of octets")
+        raise bad_parameter("SIZE", "must be a number of octets")
     size = int(value)
     if size > max_size:
         raise Rejected(too_large(max_size))
@@ -217,7 +217,7 @@ def _read_enum(kind: type[Choice], keyword: str, value: str | None) -> Choice:
     try:
         return kind((value or "").upper())
     except ValueError:
-        raise _bad(keyword, f"must be one of {', '.join(choice.value for choice in kind)}") from None
+        raise bad_parameter(keyword, f"must be one of {', '.join(choice.value for choice in kind)}") from None
 
 
 def _read_notify(value: str | None) -> Notify:
@@ -228,7 +228,7 @@ def _read_notify(value: str | None) -> Notify:
     for word in words:
         choice = _NOTIFY.get(word)
         if choice is None or choice in notify:
-            raise _bad("NOTIFY", "must be NEVER or a list of SUCCESS,FAILURE,DELAY")
+            raise bad_parameter("NOTIFY", "must be NEVER or a list of SUCCESS,FAILURE,DELAY")
         notify |= choice
     return notify
 
@@ -240,12 +240,12 @@ def _read_orcpt(value: str | None, *, utf8: bool) -> str:
     """Return ``addr-type;xtext`` as it came (RFC 3461 4.2; ``utf-8;`` may hold bare UTF-8, RFC 6533 3)."""
     kind, semicolon, address = (value or "").partition(";")
     if not semicolon or not _ADDRESS_TYPE.match(kind):
-        raise _bad("ORCPT", "must be of the form rfc822;address")
+        raise bad_parameter("ORCPT", "must be of the form rfc822;address")
     if utf8 and kind.lower() == "utf-8" and not address.isascii():
         if len(address) > MAX_ORCPT:
-            raise _bad("ORCPT", f"must be at most {MAX_ORCPT} characters")
+            raise bad_parameter("ORCPT", f"must be at most {MAX_ORCPT} characters")
         if unseen := hidden(address):
-            raise _bad("ORCPT", f"{unseen} is not allowed")
+            raise bad_parameter("ORCPT", f"{unseen} is not allowed")
     else:
         _read_xtext("ORCPT", address, MAX_ORCPT)
     return f"{kind};{address}"
@@ -254,14 +254,10 @@ def _read_orcpt(value: str | None, *, utf8: bool) -> str:
 def _read_xtext(keyword: str, value: str | None, limit: int) -> str:
     """Return ``value`` as it came: xtext that decodes to printable ASCII (RFC 3461 4)."""
     if value is None or len(value) > limit or not _XTEXT.match(value):
-        raise _bad(keyword, f"must be xtext of at most {limit} characters")
+        raise bad_parameter(keyword, f"must be xtext of at most {limit} characters")
     if any(not 0x20 <= int(octet, 16) <= 0x7E for octet in _HEXCHAR.findall(value)):
-        raise _bad(keyword, "contains an unprintable character")
+        raise bad_parameter(keyword, "contains an unprintable character")
     return value
-
-
-def _bad(keyword: str, what: str) -> Rejected:
-    return Rejected(Reply(501, "5.5.4", f"Syntax error in parameter {keyword}: {what}"))
 
 
 def _shown(word: str) -> str:

@@ -19,14 +19,13 @@ from base64 import b64encode
 from collections.abc import Callable
 
 from mta.mail.reply import Reply
-from mta.observe.trace import Trace
+from mta.observe.trace import MASK, Trace
 from mta.smtp_server.commands import MAX_LINES, VERBS, shown
 from mta.smtp_server.handler import Client
 from mta.smtp_server.replies import BARE_CR, BARE_LF, LINE_TOO_LONG, CloseSession, ConnectionLost, Rejected, encode
 
 HIGH_WATER = 128 * 1024  # octets that may wait while the session is busy
 LONGEST_LINE = max(MAX_LINES.values())
-HIDDEN = "********"
 
 Take = Callable[[int], bool]  # given the octets that came; True when it has enough
 
@@ -181,7 +180,7 @@ class ReplyWriter:
         """Queue a challenge of AUTH (RFC 4954 4)."""
         self._pending.append(b"334 %b\r\n" % b64encode(text))
         if self._trace.active:
-            self.trace(f"334 {HIDDEN}", sent=True)
+            self.trace(f"334 {MASK}", sent=True)
 
     async def flush(self) -> None:
         """Write what is queued. Raises ConnectionLost."""
@@ -214,4 +213,4 @@ class ReplyWriter:
     def trace_command(self, verb: str, argument: str) -> None:
         """Show a command, unless a secret may be in it."""
         public = verb in VERBS and verb != "AUTH"
-        self.trace(f"{verb} {argument}".rstrip() if public else f"{shown(verb)} {HIDDEN}", sent=False)
+        self.trace(f"{verb} {argument}".rstrip() if public else f"{shown(verb)} {MASK}", sent=False)

@@ -67,20 +67,26 @@ class MessageCheck:
                 return fault
             if _types_of_holders(header):
                 self._parts = _PartCount(limits.mime_depth, limits.mime_parts, limits.header_size)
-                return self._told(piece)
+                return self._count(self._parts, piece)
             return None
-        return self._told(b"\r\n" + piece) if self._parts else None
+        return self._count(self._parts, b"\r\n" + piece) if self._parts else None
 
     def end(self) -> Reply | None:
         """Return why the message is rejected after all."""
-        return self._told(b"", ended=True) if self._parts else None
-
-    def _told(self, piece: bytes, *, ended: bool = False) -> Reply | None:
-        assert self._parts is not None
+        if self._parts is None:
+            return None
         try:
-            self._parts.end() if ended else self._parts.feed(piece)
+            self._parts.end()
         except _StructureError as error:
-            return Reply(554, "5.6.0", str(error))
+            return error.reply
+        return None
+
+    @staticmethod
+    def _count(parts: _PartCount, piece: bytes) -> Reply | None:
+        try:
+            parts.feed(piece)
+        except _StructureError as error:
+            return error.reply
         return None
 
 
@@ -132,6 +138,10 @@ def _field_count(header: bytes) -> int:
 
 class _StructureError(Exception):
     """Why the MIME structure is rejected."""
+
+    @property
+    def reply(self) -> Reply:
+        return Reply(554, "5.6.0", str(self))
 
 
 def _types_of_holders(header: bytes) -> list[bytes]:

@@ -114,6 +114,11 @@ def too_large(limit: int) -> Reply:
     return Reply(552, "5.3.4", f"Message size exceeds fixed limit of {limit} octets")
 
 
+def bad_parameter(keyword: str, what: str) -> Rejected:
+    """Return what rejects a command for one of its parameters; ``what``: what is wrong, or how it must be."""
+    return Rejected(Reply(501, "5.5.4", f"Syntax error in parameter {keyword}: {what}"))
+
+
 def auth_limited(window: float) -> Reply:
     """Return the answer to a client that has failed too often within ``window`` seconds."""
     wait = f"{math.ceil(window / 60)} minutes" if window > 90 else f"{math.ceil(window)} seconds"

@@ -24,6 +24,7 @@ from mta.mail.reply import Reply, ReplyKind
 from mta.mail.values import dataclass, replace
 from mta.observe.labels import Auth
 from mta.observe.log import get_logger
+from mta.observe.trace import MASK
 from mta.smtp_server import replies
 from mta.smtp_server.auth.authenticator import CredentialRecord
 from mta.smtp_server.auth.sasl import MECHANISMS, LoginFailed, log_in
@@ -41,7 +42,7 @@ from mta.smtp_server.commands import (
     shown,
 )
 from mta.smtp_server.handler import Client, MailTransaction, ServerContext
-from mta.smtp_server.line_io import HIDDEN, ReplyWriter
+from mta.smtp_server.line_io import ReplyWriter
 from mta.smtp_server.message_syntax import message_fault
 from mta.smtp_server.replies import CloseSession, ConnectionLost, Rejected
 from mta.smtp_server.states import AFTER_REJECTION, TRANSITIONS, State
@@ -340,7 +341,7 @@ class Session:
         self._writer.send_challenge(text)
         answer = await self._connection.read_line()
         if self._context.trace.active:
-            self._writer.trace(HIDDEN, sent=False)
+            self._writer.trace(MASK, sent=False)
         return answer
 
     def _login_failed(self, failed: LoginFailed) -> None:
