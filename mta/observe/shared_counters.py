@@ -26,7 +26,7 @@ SIZE = 64 * 1024  # bytes of a file: 8,192 series
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 LONG_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1800.0, 3600.0, 14400.0, 86400.0, 432000.0)
 
-Label = TypeVar("Label", bound=Enum)
+Member = TypeVar("Member", bound=Enum)
 Second = TypeVar("Second", bound=Enum)
 
 
@@ -122,19 +122,19 @@ class Histogram:
         return int(sum(self._values[self._start : self._sum]))
 
 
-class Counters(dict[Label, Counter]):
+class Counters(dict[Member, Counter]):
     """A counter for each member of an enum: ``counters[Fault.SITE].inc()``."""
 
 
-class CounterTable(dict[tuple[Label, Second], Counter]):
+class CounterTable(dict[tuple[Member, Second], Counter]):
     """A counter for each pair of members of two enums: ``table[stage, kind].inc()``."""
 
 
-class Gauges(dict[Label, Gauge]):
+class Gauges(dict[Member, Gauge]):
     """A gauge for each member of an enum."""
 
 
-class Histograms(dict[Label, Histogram]):
+class Histograms(dict[Member, Histogram]):
     """A histogram for each member of an enum."""
 
 
@@ -154,13 +154,13 @@ class SharedCounters:
     def counter(self, name: str, help: str) -> Counter:
         return Counter(self.values, self._declare(name, help, MetricType.COUNTER).start)
 
-    def counters(self, name: str, help: str, label: str, members: type[Label]) -> Counters[Label]:
+    def counters(self, name: str, help: str, label: str, members: type[Member]) -> Counters[Member]:
         starts = self._declare(name, help, MetricType.COUNTER, (label, members)).starts
         return Counters({m: Counter(self.values, start) for m, start in zip(members, starts, strict=True)})
 
     def counter_table(
-        self, name: str, help: str, first: tuple[str, type[Label]], second: tuple[str, type[Second]]
-    ) -> CounterTable[Label, Second]:
+        self, name: str, help: str, first: tuple[str, type[Member]], second: tuple[str, type[Second]]
+    ) -> CounterTable[Member, Second]:
         starts = self._declare(name, help, MetricType.COUNTER, first, second).starts
         pairs = product(first[1], second[1])
         return CounterTable({pair: Counter(self.values, start) for pair, start in zip(pairs, starts, strict=True)})
@@ -184,15 +184,15 @@ class SharedCounters:
         return Gauge(self.values, self._declare(name, help, type_).start)
 
     def gauges(
-        self, name: str, help: str, label: str, members: type[Label], type_: MetricType = MetricType.SUM
-    ) -> Gauges[Label]:
+        self, name: str, help: str, label: str, members: type[Member], type_: MetricType = MetricType.SUM
+    ) -> Gauges[Member]:
         starts = self._declare(name, help, type_, (label, members)).starts
         return Gauges({m: Gauge(self.values, start) for m, start in zip(members, starts, strict=True)})
 
     def histogram(self, name: str, help: str, bounds: tuple[float, ...] = SECONDS) -> Histogram:
         return Histogram(self.values, self._declare(name, help, MetricType.HISTOGRAM, bounds=bounds).start, bounds)
 
-    def histograms(self, name: str, help: str, label: str, members: type[Label]) -> Histograms[Label]:
+    def histograms(self, name: str, help: str, label: str, members: type[Member]) -> Histograms[Member]:
         starts = self._declare(name, help, MetricType.HISTOGRAM, (label, members), bounds=SECONDS).starts
         return Histograms({m: Histogram(self.values, start, SECONDS) for m, start in zip(members, starts, strict=True)})
 

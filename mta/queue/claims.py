@@ -20,12 +20,39 @@ from mta.mail.message import Stream
 from mta.mail.shaping_action import Place
 from mta.queue.active_queue import ActiveQueue, Job
 from mta.queue.paths import Paths
-from mta.queue.ready_queue import ClaimRoom
+from mta.queue.ready_queue import UNKNOWN
 from mta.queue.requeue import NO_ROOM, Requeue
 from mta.store.store import Store
 
 CLAIM = 500  # deliveries of one stream claimed at once
 EVICT_EVERY = 1.0  # seconds, at least, between looks at how fast ready queues move
+
+
+class ClaimRoom:
+    """How much of what is due there is use for, as ``wanted`` says of one delivery after the other.
+
+    ``place``: returns the site and the pool that a delivery would wait for, None if the site must be looked up. It is
+    asked each time: a domain that has moved does not wait for the site that it has left. ``claimable``: returns how
+    many more may wait there.
+    """
+
+    def __init__(
+        self,
+        place: Callable[[DueDelivery], tuple[str, str] | None],
+        claimable: Callable[[tuple[str, str]], int],
+    ) -> None:
+        self._place, self._claimable = place, claimable
+        self._left: dict[tuple[str, str] | str, int] = {}  # by destination where no place is known
+
+    def wanted(self, due: DueDelivery) -> bool:
+        """Return whether there is use for one more delivery, which then counts as claimed."""
+        place = self._place(due)
+        key = due.destination if place is None else place
+        left = self._left.get(key)
+        if left is None:
+            left = UNKNOWN if place is None else self._claimable(place)
+        self._left[key] = left - 1
+        return left > 0
 
 
 class Claims:

@@ -10,21 +10,17 @@ as the site is going to take it soon.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from enum import Enum, auto
-from typing import Generic, TypeVar
 
 from config.schema import PathLimits
 from mta.delivery.egress.paths import EgressPath
-from mta.mail.delivery import DueDelivery
 from mta.mail.message import Stream
 from mta.mail.turns import AccountWeight
 from mta.queue.active_queue import ActiveQueue, Job
 from mta.queue.fair_queue import FairQueue, Weights
 from mta.queue.path_limits import Permits
 from mta.queue.throttle import Throttle
-
-Place = TypeVar("Place", bound=Hashable)
 
 SOON = 15.0  # seconds
 UNKNOWN = 200  # deliveries claimed at once for a destination whose site is not known, or new
@@ -184,28 +180,6 @@ class ReadyQueue:
     @property
     def idle(self) -> bool:
         return not self.waiting and not self.running and not self.aside
-
-
-class ClaimRoom(Generic[Place]):
-    """How much of what is due there is use for, as ``wanted`` says of one delivery after the other.
-
-    ``place``: returns where a delivery would wait, None if that must be looked up. It is asked each time: a domain that
-    has moved does not wait for the site that it has left. ``claimable``: returns how many more may wait there.
-    """
-
-    def __init__(self, place: Callable[[DueDelivery], Place | None], claimable: Callable[[Place], int]) -> None:
-        self._place, self._claimable = place, claimable
-        self._left: dict[Place | str, int] = {}  # by destination where no place is known
-
-    def wanted(self, due: DueDelivery) -> bool:
-        """Return whether there is use for one more delivery, which then counts as claimed."""
-        place = self._place(due)
-        key = due.destination if place is None else place
-        left = self._left.get(key)
-        if left is None:
-            left = UNKNOWN if place is None else self._claimable(place)
-        self._left[key] = left - 1
-        return left > 0
 
 
 class AwaitingRoute:

@@ -32,7 +32,7 @@ LONGEST_WAIT = 3600.0  # seconds until what has gone back to the store is due
 KNOWN = 20_000  # tenants remembered
 LONGEST_TIMER = 3600.0  # seconds; later ends are looked for again then
 OF_ACTIONS = "action:"  # how the scopes of their limits begin; the fields follow, as JSON
-SERVED_BY = "*"  # each account, each mailing
+EACH = "*"  # account, or mailing
 
 
 class Tenant:
@@ -261,7 +261,7 @@ class TenantLimits:
 
 def _fits(rule: TenantShaping, account: str | None, place: Place, provider: str) -> bool:
     return (
-        rule.account in (SERVED_BY, account)
+        rule.account in (EACH, account)
         and rule.provider in (None, provider)
-        and (rule.mailing is None or (place.mailing is not None and rule.mailing in (SERVED_BY, place.mailing)))
+        and (rule.mailing is None or (place.mailing is not None and rule.mailing in (EACH, place.mailing)))
     )

@@ -17,7 +17,7 @@ from mta.smtp_server.listener import ListenAddress, ListenError, bind, listen
 
 PORTS_FREE_WITHIN = 3.0  # seconds for the children of a killed supervisor to release its ports
 
-Address = TypeVar("Address", bound=ListenAddress)
+AnyAddress = TypeVar("AnyAddress", bound=ListenAddress)
 BoundListeners = list[tuple[Listener, socket.socket]]
 
 
@@ -56,7 +56,7 @@ async def bind_all(settings: Settings, stack: contextlib.AsyncExitStack) -> Boun
     """Bind a socket for each listener and each port of the web processes; ``stack`` closes them. Raises OSError."""
     end = time.monotonic() + PORTS_FREE_WITHIN
 
-    async def bound(address: Address) -> tuple[Address, socket.socket]:
+    async def bound(address: AnyAddress) -> tuple[AnyAddress, socket.socket]:
         while True:
             try:
                 return address, stack.enter_context(contextlib.closing(bind(address)))

@@ -6,12 +6,12 @@ from config.schema import Shaping
 from mta.delivery.egress.paths import EgressPath
 from mta.delivery.egress.sources import SYSTEM_SOURCE
 from mta.mail.address import Address
-from mta.mail.delivery import Delivery, DueDelivery, QueuedRecipient
+from mta.mail.delivery import Delivery, QueuedRecipient
 from mta.mail.identity import new_message_id
 from mta.mail.message import Stream
 from mta.queue.active_queue import ActiveQueue, Job
 from mta.queue.path_limits import Permits
-from mta.queue.ready_queue import SOON, UNKNOWN, ClaimRoom, ReadyQueue
+from mta.queue.ready_queue import SOON, ReadyQueue
 from mta.queue.throttle import Throttle
 from mta.store.queue.limit_shares import LimitAnswer
 
@@ -123,21 +123,6 @@ def test_nothing_is_claimed_for_a_site_in_backoff_or_a_full_queue() -> None:
     subject.flows[OURS].pace = 100.0
     full_of(subject, 5)
     assert subject.claimable(OURS, tight, 11.0) == 0
-
-
-def due(destination: str) -> DueDelivery:
-    return DueDelivery(new_message_id(), destination, 1, None, datetime.now(UTC), ending=False)
-
-
-def test_a_claim_asks_where_mail_goes_now_and_counts_by_place() -> None:
-    sites, left = {"a": "site", "b": "site", "c": "new"}, {"site": 2, "new": 1}
-    room = ClaimRoom(lambda due: sites.get(due.destination), left.__getitem__)
-    assert [room.wanted(due(domain)) for domain in "aab"] == [True, True, False]
-    assert [room.wanted(due("unknown")) for _ in range(UNKNOWN + 1)] == [True] * UNKNOWN + [False]
-    assert room.wanted(due("c"))
-    sites["a"] = "elsewhere"
-    left["elsewhere"] = 1
-    assert room.wanted(due("a"))
 
 
 def test_a_cut_keeps_whose_turn_is_next() -> None:
