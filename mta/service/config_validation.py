@@ -10,10 +10,12 @@ Limitations: a file that changes afterwards is not noticed until it is read agai
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from bounce.classify import Classifier, load_classifier
 from bounce.rules import RuleBook, load_rules
@@ -38,6 +40,15 @@ from policy.permission.traps import TrapAddresses
 from policy.profile import Profiles, UnknownProfile, load_profiles
 
 NO_RULES = RuleBook((), {})
+
+
+class CertificatePair(Protocol):
+    """The part of a section that names a certificate and its key."""
+
+    @property
+    def certificate(self) -> Path | None: ...
+    @property
+    def key(self) -> Path | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,39 +128,31 @@ def _keys(settings: Settings) -> Iterator[Mistake]:
 
 def _certificates(settings: Settings) -> Iterator[Mistake]:
     """Check all certificates: what is known of them first, then whether OpenSSL takes them."""
-    now, tls = datetime.now(UTC), settings.submission.tls
-    if tls.certificate and tls.key:
-        host = settings.server.hostname
-        found = list(
-            certificate_mistakes(
-                ("submission", "tls"), tls.certificate, tls.key, host=host, host_key="server.hostname", now=now
-            )
-        )
-        yield from found
-        if not any(each.level is MistakeLevel.ERROR for each in found):
-            try:
-                server_context(tls, hostname=host, data_dir=settings.server.data_dir)
-            except CertificateError as error:
-                yield Mistake(("submission", "tls", "certificate"), str(error))
-    elif settings.submission.listeners and not tls.certificate:
+    tls, web, hostname = settings.submission.tls, settings.web, settings.server.hostname
+    listener_context = partial(server_context, tls, hostname=hostname, data_dir=settings.server.data_dir)
+    yield from _pair(("submission", "tls"), tls, hostname, "server.hostname", listener_context)
+    if settings.submission.listeners and not tls.certificate:
         text = "clients see a self-signed certificate, because submission.tls.certificate is not set"
         yield Mistake(("submission", "tls"), text, level=MistakeLevel.NOTE)
-    web = settings.web
-    for name, pages, host_key in (("public", web.public, "web.public.url"), ("admin", web.admin, "server.hostname")):
-        if not (pages.certificate and pages.key):
-            continue
-        name_in_url = public_host(settings) if name == "public" else settings.server.hostname
-        found = list(
-            certificate_mistakes(
-                ("web", name), pages.certificate, pages.key, host=name_in_url, host_key=host_key, now=now
-            )
-        )
-        yield from found
-        if not any(each.level is MistakeLevel.ERROR for each in found):
-            try:
-                https_context(pages, f"web.{name}")
-            except CertificateError as error:
-                yield Mistake(("web", name, "certificate"), str(error))
+    public, admin = partial(https_context, web.public, "web.public"), partial(https_context, web.admin, "web.admin")
+    yield from _pair(("web", "public"), web.public, public_host(settings), "web.public.url", public)
+    yield from _pair(("web", "admin"), web.admin, hostname, "server.hostname", admin)
+
+
+def _pair(
+    table: KeyPath, pair: CertificatePair, host: str | None, host_key: str, load: Callable[[], object]
+) -> Iterator[Mistake]:
+    """Check the certificate and key of ``table``, if it names both. ``load``: gives them to OpenSSL."""
+    if not (pair.certificate and pair.key):
+        return
+    now = datetime.now(UTC)
+    found = list(certificate_mistakes(table, pair.certificate, pair.key, host=host, host_key=host_key, now=now))
+    yield from found
+    if not any(each.level is MistakeLevel.ERROR for each in found):
+        try:
+            load()
+        except CertificateError as error:
+            yield Mistake((*table, "certificate"), str(error))
 
 
 def _client_certificates(settings: Settings) -> Iterator[Mistake]:
