@@ -18,11 +18,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from math import ceil
-from typing import Any
 
 from bounce.classify import Classifier
 from config.schema import EgressSettings, QueueSettings, ShapingSettings
@@ -58,6 +57,7 @@ from mta.queue.requeue import NO_ROOM, Requeue
 from mta.queue.runners import Runners
 from mta.queue.schedule import Schedule
 from mta.queue.send_windows import SendWindows
+from mta.queue.short_tasks import ShortTasks
 from mta.queue.tenant_limits import TenantLimits
 from mta.queue.warmup import WarmupGate, WarmupWait
 from mta.store.postgres.errors import StoreUnavailable
@@ -101,9 +101,9 @@ class Dispatcher:
         self._courier = courier
         self._events = events
         self._metrics = metrics
-        self._schedule = _schedule(settings)
         self.active_queue = ActiveQueue(settings.active_deliveries, settings.active_size)
         self.limits = LimitLeasing(store.egress_limits, store.lease, tasks, partial(courier.revoke, in_doubt=False))
+        self._tasks = ShortTasks("runner failed")
         self._stopping = asyncio.Event()
         self._requeue = Requeue(store.messages, tasks)
         self._runners = Runners(
@@ -113,7 +113,7 @@ class Dispatcher:
             close_idle=courier.close_idle,
             deliver=self._deliver,
             sit_out=self._sit_out,
-            spawn=self._spawn,
+            spawn=self._tasks.start,
             stopping=self._stopping,
         )
         self.connections = self._runners.connections
@@ -136,7 +136,7 @@ class Dispatcher:
             metrics=metrics,
             classifier=classifier,
             dsn=dsn,
-            schedule=self._schedule,
+            schedule=_schedule(settings),
             windows=self.send_windows,
         )
         self._check = PreDeliveryCheck(
@@ -150,7 +150,7 @@ class Dispatcher:
             metrics=metrics,
         )
         self._replies = ReplyWatch(shaping, store, events, metrics)
-        self._warmup = WarmupGate(store.warmup_days, store.recipient_activity, metrics, self._place, self._spawn)
+        self._warmup = WarmupGate(store.warmup_days, store.recipient_activity, metrics, self._place, self._tasks.start)
         self._warmup.plans = WarmupPlans(shaping, self.ready_queues.pools)
         self._claims = Claims(
             poll=settings.poll,
@@ -162,7 +162,6 @@ class Dispatcher:
             place=self._place,
         )
         self._last_closed = 0
-        self._tasks: set[asyncio.Task[None]] = set()
 
     # --- called by the other parts of the worker
 
@@ -177,9 +176,8 @@ class Dispatcher:
     ) -> None:
         """Take over reloaded settings; deliveries under way are not disturbed."""
         self._claims.poll = settings.poll
-        self._schedule = _schedule(settings)
         self.send_windows = SendWindows(settings.send_windows, self._accounts)
-        self._recorder.configure(classifier, dsn, self._schedule, self.send_windows)
+        self._recorder.configure(classifier, dsn, _schedule(settings), self.send_windows)
         self._check.configure(profiles)
         self.ready_queues.configure(egress, shaping, settings.stream_weights)
         self._replies.configure(shaping)
@@ -262,12 +260,7 @@ class Dispatcher:
         self._stopping.set()
         self._claims.stop()
         self._requeue.add(self._take_waiting())
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=grace)
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._tasks.stop(grace)
         left = max(deadline - asyncio.get_running_loop().time(), STORE_PAUSE)
         # An outcome that is not committed is a message sent twice: outcomes get the grace time once more.
         await asyncio.gather(self._recorder.drain(left + grace), self._requeue.drain(left))
@@ -293,10 +286,14 @@ class Dispatcher:
 
     # --- place in a ready queue
 
-    def _place(self, job: Job) -> None:
-        """Put a job into the ready queue of its path, once that is known; no error loses it, or those behind it."""
+    def _place(self, job: Job, route: Route | Reply | None = None) -> None:
+        """Put a job into the ready queue of its route, which is looked up if it is not given; no error loses it, or
+        those behind it."""
         try:
-            self._find_place(job)
+            if route is None:
+                self._find_place(job)
+            else:
+                self._enter(route, job)
         except Exception:
             log.exception("delivery could not be placed", message=format_id(job.delivery.message_id))
             self._record_failure(job, INTERNAL)
@@ -314,7 +311,7 @@ class Dispatcher:
         ):
             self._requeue.add([job], NO_ROOM)
         elif self._awaiting_route.add(job):
-            self._spawn(self._find_route(delivery.destination))
+            self._tasks.start(self._find_route(delivery.destination))
 
     async def _find_route(self, destination: str) -> None:
         try:
@@ -326,15 +323,7 @@ class Dispatcher:
             log.exception("route look-up failed", destination=destination)
             route = INTERNAL
         for job in self._awaiting_route.pop(destination):
-            self._follow(route, job)
-
-    def _follow(self, route: Route | Reply, job: Job) -> None:
-        """Put a job into the ready queue of its route; no error loses it, or those behind it."""
-        try:
-            self._enter(route, job)
-        except Exception:
-            log.exception("delivery could not be placed", message=format_id(job.delivery.message_id))
-            self._record_failure(job, INTERNAL)
+            self._place(job, route)
 
     def _enter(self, route: Route | Reply, job: Job) -> None:
         if isinstance(route, Reply):
@@ -412,7 +401,7 @@ class Dispatcher:
         destination = job.delivery.destination
         route = self._resolver.cached(destination) or await self._resolver.route(destination)
         if isinstance(route, Reply) or not self.ready_queues.serves(queue, route):
-            self._follow(route, job)
+            self._place(job, route)
             return
         job.provider = route.provider
         content = job.delivery.content or await self._store.messages.content(job.delivery.message_id)
@@ -444,7 +433,7 @@ class Dispatcher:
         if job.place is not None:
             place = job.place._replace(source=queue.path.source.name)
             if fired := self._replies.fired(decision, place):
-                self._spawn(self._replies.begin(fired))
+                self._tasks.start(self._replies.begin(fired))
 
     def _put_off(self, jobs: Sequence[Job], shortage: Shortage) -> None:
         """Requeue what could not be tried for lack of something here. It is no attempt, and no failure of a site."""
@@ -462,7 +451,7 @@ class Dispatcher:
             self._events.destination_backoff(queue.path.site, queue.path.source.name, seconds, reply)
             self._metrics.backoffs.inc()
             self._metrics.provider_backoff(provider)
-            self._spawn(self._report_backoff(queue.path.key, seconds, reply))
+            self._tasks.start(self._report_backoff(queue.path.key, seconds, reply))
 
     async def _report_backoff(self, path: PathKey, seconds: float, reply: Reply) -> None:
         with contextlib.suppress(StoreUnavailable):
@@ -499,16 +488,6 @@ class Dispatcher:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            log.error("runner failed", exc_info=error)
 
 
 def _schedule(settings: QueueSettings) -> Schedule:

@@ -49,7 +49,7 @@ class Starts:
         self._connections = [each.connections for each in tenants if each.connections is not None]
         for connections in self._connections:
             connections.begin()
-        self._reserved = self._reserve()
+        self._reserved: list[tuple[RateShare, int]] | None = self._reserve()
 
     async def next(self) -> bool:
         if self._reserved is not None:
@@ -77,7 +77,7 @@ class Starts:
         for connections in self._connections:
             connections.end()
 
-    def _reserve(self) -> list[tuple[RateShare, int]] | None:
+    def _reserve(self) -> list[tuple[RateShare, int]]:
         return [unit for permits in self._permits for unit in permits.reserve()]
 
 

@@ -34,6 +34,7 @@ from mta.queue.outcome import Decision
 from mta.queue.requeue import NOT_RECORDED, Requeue
 from mta.queue.schedule import Schedule
 from mta.queue.send_windows import SendWindows
+from mta.queue.short_tasks import ShortTasks
 from mta.store.postgres.batch import Batch
 from mta.store.postgres.errors import StoreUnavailable
 from mta.store.queue.content import ContentMissing
@@ -67,7 +68,7 @@ class OutcomeRecorder:
         self._requeue = requeue
         self._events = events
         self._metrics = metrics
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._recording = ShortTasks("recording failed")
         self._batch: Batch[DeliveryResult, None] = Batch(
             self._flush,
             items=BATCH_ITEMS,
@@ -112,9 +113,7 @@ class OutcomeRecorder:
 
     def record(self, job: Job, decision: Decision, content: bytes | None = None) -> None:
         """Record what has been decided. The room of ``job`` in the active queue is released when it is committed."""
-        task = asyncio.create_task(self._record(job, decision, content))
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        self._recording.start(self._record(job, decision, content))
 
     async def _record(self, job: Job, decision: Decision, content: bytes | None) -> None:
         attempt, outcomes = decision.attempt, decision.outcomes
@@ -163,8 +162,7 @@ class OutcomeRecorder:
         """Wait until everything is committed, for at most ``seconds``; return whether it is."""
         try:
             async with asyncio.timeout(seconds):
-                while self._tasks:
-                    await asyncio.wait(self._tasks)
+                await self._recording.join()
                 await self._batch.drain()
         except TimeoutError:
             return False
@@ -198,8 +196,3 @@ class OutcomeRecorder:
             recipient=dsn.message.envelope.recipients[0].address,
             kind=recipients[0].kind.value,
         )
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            log.error("recording failed", exc_info=error)
