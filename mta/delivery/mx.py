@@ -61,18 +61,21 @@ class Resolver:
         settings: Settings,
         metrics: Metrics | None = None,
         *,
+        routes: StaticRoutes | None = None,
         sts_store: StsPolicyStore | None = None,
         counts: SessionCounts | None = None,
     ) -> None:
-        """``sts_store``: where MTA-STS policies are kept; without it none are looked up. ``counts``: of fetches."""
+        """``routes``: as in ``configure``. ``sts_store``: where MTA-STS policies are kept; without it none are looked
+        up. ``counts``: of fetches."""
         self._metrics = metrics or Metrics()
         self._sts_store, self._counts = sts_store, counts
         self._http: HttpClient | None = None
-        self.configure(settings)
+        self.configure(settings, routes)
 
-    def configure(self, settings: Settings) -> None:
-        """Take over new settings; everything is looked up again. Raises OSError, UnicodeError for a password file."""
-        self._static_routes = StaticRoutes(settings.routes, settings.testing.receiver_port)
+    def configure(self, settings: Settings, routes: StaticRoutes | None = None) -> None:
+        """Take over new settings; everything is looked up again. ``routes``: the static ones; None: to be read, which
+        raises OSError, UnicodeError for a password file."""
+        self._static_routes = StaticRoutes.of(settings) if routes is None else routes
         self._settings = settings
         self._ourselves = Ourselves.of(settings.server.hostname, settings.submission.listeners)
         self._families = _families(settings.egress)

@@ -16,7 +16,7 @@ from dataclasses import field
 from ipaddress import IPv6Address, ip_address
 from itertools import groupby, zip_longest
 
-from config.schema import DeniedHost, Listener, PathLimits, RouteSettings, Shaping, ShapingSettings
+from config.schema import DeniedHost, Listener, PathLimits, RouteSettings, Settings, Shaping, ShapingSettings
 from mta.delivery.tls.demand import ClientCertificate, DomainTls, HostDemand, TlsPolicy, Unfit, judge, judge_static
 from mta.mail.message import IPAddress, SenderTls
 from mta.mail.reply import Reply
@@ -323,6 +323,11 @@ class StaticRoutes:
             ready = StaticRoute.of(route, port)
             for domain in route.domains:
                 self._routes.setdefault(domain.lower(), ready)
+
+    @classmethod
+    def of(cls, settings: Settings) -> StaticRoutes:
+        """Raises OSError, UnicodeError for a password file."""
+        return cls(settings.routes, settings.testing.receiver_port)
 
     def find(self, domain: str) -> StaticRoute | None:
         if not self._routes:

@@ -41,11 +41,13 @@ class KeyRing:
     @classmethod
     def of_files(cls, settings: SigningSettings) -> KeyRing:
         """Read the keys of ``settings.keys``. Raises ConfigError."""
-        return cls(_checked(key) for key in read_key_files(settings))
+        ring = cls()
+        ring.configure(read_key_files(settings))
+        return ring
 
-    def configure(self, settings: SigningSettings) -> None:
-        """Take over reloaded settings and key files. Raises ConfigError; then nothing has changed."""
-        self._configured = tuple(_checked(key) for key in read_key_files(settings))
+    def configure(self, keys: Iterable[SigningKey]) -> None:
+        """Take over the keys of the files, as they were read."""
+        self._configured = tuple(_checked(key) for key in keys)
         self._arrange()
 
     def replace_stored(self, rows: Iterable[StoredKey]) -> None:

@@ -11,9 +11,9 @@ from mta.admin.service.reload import ServiceControl
 from mta.observe.background import BackgroundTasks
 from mta.observe.disk import DiskWatch
 from mta.observe.metrics import Metrics
-from mta.service.composition import open_profiles
 from mta.service.control_channel import Start
 from mta.service.http_submission import HttpSubmission
+from mta.service.loaded import LoadedSubmission
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from mta.web.admin import AdminPort
@@ -38,12 +38,12 @@ class AdminSide:
     ) -> None:
         """Raises ConfigError."""
         self._secrets = secrets
-        profiles = open_profiles(settings, secrets)
-        self.submission = HttpSubmission(start, settings, store, profiles, metrics, disk)
+        loaded = LoadedSubmission.of(settings, secrets)
+        self.submission = HttpSubmission(start, settings, store, loaded, metrics, disk)
         self._port = AdminPort(
             store,
             settings,
-            lambda: profiles,
+            lambda: loaded.profiles,
             readiness,
             self.submission.sender,
             start.config_file,
@@ -58,10 +58,10 @@ class AdminSide:
         await self.submission.start(tasks)
 
     def configure(self, settings: Settings) -> None:
-        """Apply reloaded settings. Raises ConfigError."""
-        profiles = open_profiles(settings, self._secrets)
-        self.submission.configure(settings, profiles)
-        self._port.configure(settings, lambda: profiles)
+        """Apply reloaded settings. Raises ConfigError; then nothing has changed."""
+        loaded = LoadedSubmission.of(settings, self._secrets)
+        self.submission.configure(settings, loaded)
+        self._port.configure(settings, lambda: loaded.profiles)
 
     async def close(self) -> None:
         await self._port.imports.close()

@@ -7,24 +7,21 @@ Limitations: memory for messages is counted per process (`submission.limits.mess
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 
 from config.schema import Limits, Settings
 from mta.admin.sending import MessageSender
 from mta.dkim import KeyRing, Signer
 from mta.observe.background import BackgroundTasks
 from mta.observe.disk import DiskWatch
-from mta.observe.events import EventLog
 from mta.observe.metrics import Metrics
-from mta.observe.sink import open_sink
 from mta.service.control_channel import Start
+from mta.service.event_log import open_events, reopen_events
+from mta.service.loaded import LoadedSubmission
 from mta.service.stored_keys import follow_stored_keys
 from mta.smtp_server.limits import MemoryBudget
 from mta.smtp_server.spool import Spool
-from mta.store.postgres.errors import StoreUnavailable
 from mta.store.store import Store
 from mta.submission.accept import Submission
-from policy.profile import Profiles
 
 
 class HttpSubmission:
@@ -35,19 +32,22 @@ class HttpSubmission:
         start: Start,
         settings: Settings,
         store: Store,
-        profiles: Profiles,
+        loaded: LoadedSubmission,
         metrics: Metrics,
         disk: DiskWatch | None = None,
     ) -> None:
+        """Raises ConfigError."""
         self._settings, self._store, self._metrics = settings, store, metrics
-        self._keys = KeyRing.of_files(settings.signing)
+        self._keys = KeyRing()
+        self._keys.configure(loaded.keys)
         self._signer = Signer(settings.signing, self._keys)
-        self.events = EventLog(open_sink(settings.observe.events, metrics), self._account_name)
+        self.events = open_events(settings, store.accounts, metrics)
         self._submission = Submission(
             settings=settings,
             store=store,
             signer=self._signer,
-            profiles=profiles,
+            profiles=loaded.profiles,
+            traps=loaded.traps,
             events=self.events,
             metrics=metrics,
             disk=disk,
@@ -61,16 +61,14 @@ class HttpSubmission:
         """Raises StoreUnavailable."""
         self._following = await follow_stored_keys(self._store, self._keys, tasks)
 
-    def configure(self, settings: Settings, profiles: Profiles) -> None:
-        """Apply reloaded settings; messages under way keep those that they began with."""
-        self._keys.configure(settings.signing)
-        self._signer.configure(settings.signing)
-        if settings.observe.events == self._settings.observe.events:
-            self.events.reopen()
-        else:
-            self.events.replace(open_sink(settings.observe.events, self._metrics))
+    def configure(self, settings: Settings, loaded: LoadedSubmission) -> None:
+        """Apply reloaded settings; messages under way keep those that they began with. Raises ConfigError; then nothing
+        has changed."""
+        reopen_events(self.events, self._settings, settings, self._metrics)
         self._settings = settings
-        self._submission.configure(settings, self._signer, profiles)
+        self._keys.configure(loaded.keys)
+        self._signer.configure(settings.signing)
+        self._submission.configure(settings, self._signer, loaded.profiles, loaded.traps)
         limits = Limits.of(settings.submission.limits)
         self.sender.limits, self.sender.budget.most = limits, limits.message_memory
         self._spool.most = limits.message_disk
@@ -81,9 +79,3 @@ class HttpSubmission:
             await asyncio.gather(self._following, return_exceptions=True)
         self._spool.close()
         self.events.close()
-
-    def _account_name(self, number: int) -> str | None:
-        with suppress(StoreUnavailable):
-            if account := self._store.accounts.by_id(number):
-                return account.name
-        return None

@@ -18,7 +18,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 import uvloop
 
@@ -81,12 +81,17 @@ class PublicSide:
         elif settings.web.public.url:
             log.warning("unsubscribe pages not served here: web.public.url is set, web.public.port is not")
 
+    def check(self, settings: Settings) -> None:
+        """Raises CertificateError if ``configure`` would."""
+        if self._served:
+            self._served[1].check(settings.web.public)
+
     def configure(self, settings: Settings) -> None:
-        """Apply reloaded settings. Raises CertificateError; then the old certificate stays."""
+        """Apply reloaded settings. Raises CertificateError; then nothing has changed."""
         if self._served:
             pages, server = self._served
-            pages.configure(settings, open_tokens(settings, self._secrets))
             server.configure(settings.web.public)
+            pages.configure(settings, open_tokens(settings, self._secrets))
 
     async def close(self) -> None:
         if self._served:
@@ -151,10 +156,11 @@ class AdminListener:
             self._counting = self._tasks.start(BackgroundTask.RATE_HISTORY, self._rates.run)
 
     def configure(self, settings: Settings) -> None:
-        """Apply reloaded settings. Raises CertificateError, ConfigError; then the old ones stay."""
-        self._settings = settings
+        """Apply reloaded settings. Raises CertificateError, ConfigError; then nothing has changed."""
+        self._server.check(settings.web.admin)
         if self._side:
             self._side.configure(settings)
+        self._settings = settings
         self._server.configure(settings.web.admin)
 
     def reopen(self) -> None:
@@ -215,7 +221,7 @@ async def _main(control: socket.socket, sockets: Sequence[socket.socket]) -> Non
             stack.push_async_callback(jobs.stop)
             await jobs.start()
         try:
-            sides = await _open_ports(stack, start, store, bound, metrics, tasks, link)
+            public, admin = await _open_ports(stack, start, store, bound, metrics, tasks, link)
         except (OSError, CertificateError, ConfigError) as error:
             log.error("HTTP not served", reason=str(error))
             if jobs:
@@ -231,15 +237,21 @@ async def _main(control: socket.socket, sockets: Sequence[socket.socket]) -> Non
             tasks.every(BackgroundTask.STATUS, STATUS_EVERY, lambda: _report_status(writer, tasks)),
         ]
         while (message := await control_channel.receive(reader)) is not None:
-            if isinstance(message, Reopen):
-                sides[1].reopen()
-            if isinstance(message, ReloadAnswer):
-                link.answered(message)
-            if isinstance(message, Reload):
-                if jobs:
-                    jobs.configure(message.settings)
-                _configure(sides, message.settings, name)
-                sender.configure(message.settings.web.webhooks, allow_private=message.settings.testing.private_webhooks)
+            match message:
+                case Reload(settings):
+                    if _configure(public, admin, settings):
+                        logging.configure(settings.observe.log_level, process=name)
+                        if jobs:
+                            jobs.configure(settings)
+                        sender.configure(settings.web.webhooks, allow_private=settings.testing.private_webhooks)
+                case Reopen():
+                    admin.reopen()
+                case ReloadAnswer():
+                    link.answered(message)
+                case Start():
+                    log.error("message ignored: it is not for a running web process", kind=type(message).__name__)
+                case _:
+                    assert_never(message)
         for task in own:
             task.cancel()
     writer.close()
@@ -288,13 +300,16 @@ async def _told_within(seconds: float, reader: asyncio.StreamReader) -> None:
             await control_channel.receive(reader)
 
 
-def _configure(sides: Sequence[PublicSide | AdminListener], settings: Settings, name: str) -> None:
-    logging.configure(settings.observe.log_level, process=name)
-    for side in sides:
-        try:
-            side.configure(settings)
-        except (CertificateError, ConfigError) as error:  # a file has changed since the supervisor read it
-            log.error("reloaded settings not fully applied", reason=str(error))
+def _configure(public: PublicSide, admin: AdminListener, settings: Settings) -> bool:
+    """Apply reloaded settings to what is served; return False if the old ones stay in use."""
+    try:
+        public.check(settings)
+        admin.configure(settings)
+        public.configure(settings)
+    except (CertificateError, ConfigError) as error:  # a file has changed since the supervisor read it
+        log.error("reloaded settings not applied: the old ones stay in use", reason=str(error))
+        return False
+    return True
 
 
 async def _report_status(writer: asyncio.StreamWriter, tasks: BackgroundTasks) -> None:

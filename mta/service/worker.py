@@ -14,18 +14,16 @@ import functools
 import platform
 import signal
 import socket
-import ssl
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import assert_never
 
 import uvloop
 
-from bounce.classify import load_classifier
-from bounce.suppression import SoftBounceThresholds, soft_bounce_thresholds
 from config.schema import Limits, Settings
+from config.toml import ConfigError
 from mta.delivery.courier import Courier
 from mta.delivery.mx import Resolver
 from mta.delivery.tls.session_counts import SessionCounts
@@ -35,12 +33,10 @@ from mta.mail.source_fault import SourceFaultKind
 from mta.observe import log as logging
 from mta.observe.background import BackgroundTasks, FailingTask
 from mta.observe.disk import DiskWatch, kept_on
-from mta.observe.events import EventLog
 from mta.observe.labels import BackgroundTask
 from mta.observe.log import get_logger
 from mta.observe.loop_watch import watch_loop
 from mta.observe.metrics import Metrics, read_providers, sample_process
-from mta.observe.sink import open_sink
 from mta.observe.trace import Trace
 from mta.queue.dispatcher import Dispatcher
 from mta.queue.dsn import DsnComposer
@@ -49,20 +45,15 @@ from mta.reports.attribution import ReportContext
 from mta.reports.smtp_handler import ReportHandler
 from mta.reports.worker import ReportProcessor, ReportWorker
 from mta.service import config_validation, control_channel
-from mta.service.composition import (
-    open_abuse_mail_reader,
-    open_profiles,
-    open_tokens,
-    open_verp,
-    spare_collector,
-)
+from mta.service.composition import open_abuse_mail_reader, open_tokens, spare_collector
 from mta.service.control_channel import Reload, ReloadAnswer, Reopen, Start
 from mta.service.descriptors import Descriptors, open_descriptors, raise_limit, share_out
+from mta.service.event_log import open_events, reopen_events
+from mta.service.loaded import Loaded
 from mta.service.stored_keys import follow_stored_keys
 from mta.smtp_server.auth.authenticator import Authenticator
 from mta.smtp_server.listener import Listeners
 from mta.smtp_server.spool import Spool
-from mta.smtp_server.tls import server_context
 from mta.store.postgres.errors import LeaseLost, StoreUnavailable
 from mta.store.postgres.secrets import Secrets
 from mta.store.queue.clock import CHECK_EVERY
@@ -117,19 +108,22 @@ class Worker:
         self.store = store
         self.secrets = secrets
         self.metrics, self._run_dir = metrics, start.run_dir
-        self.events = EventLog(open_sink(settings.observe.events, metrics), self._account_name)
+        loaded = Loaded.of(settings, secrets)
+        self.events = open_events(settings, store.accounts, metrics)
         self.trace = Trace(start.run_dir / f"trace-{start.index}.sock", metrics)
         self._clock_fault = ""
         self._sources_changed = asyncio.Event()
-        self.keys = KeyRing.of_files(settings.signing)
+        self.keys = KeyRing()
+        self.keys.configure(loaded.submission.keys)
         self.signer = Signer(settings.signing, self.keys)
         self.tls_counts = SessionCounts()
-        self.resolver = Resolver(settings, metrics, sts_store=store.sts_policies, counts=self.tls_counts)
-        verp = open_verp(settings, secrets)
+        self.resolver = Resolver(
+            settings, metrics, routes=loaded.routes, sts_store=store.sts_policies, counts=self.tls_counts
+        )
         self.courier = Courier(
             settings.egress,
             settings.server.hostname,
-            verp,
+            loaded.verp,
             loopback_receivers=settings.testing.loopback_receivers,
             trace=self.trace,
             metrics=metrics,
@@ -138,8 +132,7 @@ class Worker:
             connections=self.descriptors.outbound,
         )
         metrics.connections_most.set(self.descriptors.outbound)
-        store.configure(_thresholds(settings))
-        profiles = open_profiles(settings, secrets)
+        store.configure(loaded.thresholds)
         self.dispatcher = Dispatcher(
             settings=settings.queue,
             egress=settings.egress,
@@ -149,8 +142,8 @@ class Worker:
             resolver=self.resolver,
             courier=self.courier,
             dsn=self._dsn_composer(settings),
-            profiles=profiles,
-            classifier=load_classifier(settings.bounces.rules),
+            profiles=loaded.submission.profiles,
+            classifier=loaded.classifier,
             events=self.events,
             metrics=metrics,
             tasks=tasks,
@@ -160,7 +153,8 @@ class Worker:
             settings=settings,
             store=store,
             signer=self.signer,
-            profiles=profiles,
+            profiles=loaded.submission.profiles,
+            traps=loaded.submission.traps,
             active_queue=self.dispatcher.active_queue,
             dispatch=self.dispatcher.submit,
             events=self.events,
@@ -171,7 +165,7 @@ class Worker:
             _limits(settings, self.descriptors),
             [(listener, sockets[place]) for listener, place in start.listeners],
             hostname=settings.server.hostname,
-            tls=_tls(settings),
+            tls=loaded.tls,
             handler=self.submission,
             authenticator=Authenticator(
                 store.accounts, _limits(settings, self.descriptors), salt_key=secrets.derive("scram salts")
@@ -187,13 +181,13 @@ class Worker:
             self.resolver,
             metrics,
             InternalMailBuilder(settings, self.signer),
-            self._report_context(settings),
+            self._report_context(settings, loaded),
         )
         self.report_worker = ReportWorker(store.report_queue, self.report_processor.handle, metrics)
         self.report_handler = ReportHandler(
             store.report_queue,
             domain=settings.return_path.domain,
-            verp=verp,
+            verp=loaded.verp,
             backlog=settings.reports.backlog,
             waiting=self.report_worker.waiting,
             arrived=self.report_worker.wake,
@@ -203,7 +197,7 @@ class Worker:
             _report_limits(settings, self.descriptors),
             [(listener, sockets[place]) for listener, place in start.report_listeners],
             hostname=settings.server.hostname,
-            tls=_tls(settings),
+            tls=loaded.tls,
             handler=self.report_handler,
             authenticator=None,
             trace=self.trace,
@@ -259,7 +253,9 @@ class Worker:
                 case Reload(settings):
                     try:
                         await self.configure(settings)
-                    except Exception:  # a file has changed since the supervisor read it
+                    except ConfigError as error:  # a file has changed since the supervisor read it
+                        log.error("reloaded settings not applied: the old ones stay in use", reason=str(error))
+                    except Exception:
                         log.exception("reloaded settings not fully applied")
                 case Reopen():
                     self.events.reopen()
@@ -269,66 +265,55 @@ class Worker:
                     assert_never(message)
 
     async def configure(self, settings: Settings) -> None:
-        """Apply reloaded settings. Sessions and attempts under way keep those that they began with."""
+        """Apply reloaded settings. Sessions and attempts under way keep those that they began with.
+
+        Raises ConfigError; then nothing has changed. OSError if a listener cannot be opened again.
+        """
         # First what may fail, before anything is changed.
-        classifier, tls, profiles = (
-            load_classifier(settings.bounces.rules),
-            _tls(settings),
-            open_profiles(settings, self.secrets),
-        )
-        thresholds = _thresholds(settings)
-        self.keys.configure(settings.signing)
-        self.resolver.configure(settings)
-        if settings.observe.events == self.settings.observe.events:
-            self.events.reopen()
-        else:
-            self.events.replace(open_sink(settings.observe.events, self.metrics))
+        loaded = Loaded.of(settings, self.secrets)
+        dsn, report_context = self._dsn_composer(settings), self._report_context(settings, loaded)
+        reopen_events(self.events, self.settings, settings, self.metrics)
         logging.configure(settings.observe.log_level, process=self.name)
         self.settings = settings
         self.metrics.count_providers(read_providers(self._run_dir))
+        self.keys.configure(loaded.submission.keys)
         self.signer.configure(settings.signing)
-        verp = open_verp(settings, self.secrets)
+        self.resolver.configure(settings, loaded.routes)
         loopback = settings.testing.loopback_receivers
-        self.courier.configure(settings.egress, settings.server.hostname, verp, loopback_receivers=loopback)
-        self.store.configure(thresholds)
-        self.dispatcher.configure(
-            settings.queue, settings.egress, settings.shaping, classifier, self._dsn_composer(settings), profiles
-        )
-        self.submission.configure(settings, self.signer, profiles)
-        self.report_processor.configure(InternalMailBuilder(settings, self.signer), self._report_context(settings))
+        self.courier.configure(settings.egress, settings.server.hostname, loaded.verp, loopback_receivers=loopback)
+        self.store.configure(loaded.thresholds)
+        profiles, traps = loaded.submission.profiles, loaded.submission.traps
+        self.dispatcher.configure(settings.queue, settings.egress, settings.shaping, loaded.classifier, dsn, profiles)
+        self.submission.configure(settings, self.signer, profiles, traps)
+        self.report_processor.configure(InternalMailBuilder(settings, self.signer), report_context)
         domain = settings.return_path.domain
-        self.report_handler.configure(domain, verp, settings.reports.backlog)
+        self.report_handler.configure(domain, loaded.verp, settings.reports.backlog)
         self._share_out_descriptors(settings)
-        await self.listeners.reload(settings.submission.listeners, _limits(settings, self.descriptors), tls)
+        await self.listeners.reload(settings.submission.listeners, _limits(settings, self.descriptors), loaded.tls)
         report_limits = _report_limits(settings, self.descriptors)
-        await self.report_listeners.reload(settings.reports.listeners, report_limits, tls, domain)
+        await self.report_listeners.reload(settings.reports.listeners, report_limits, loaded.tls, domain)
 
     def _share_out_descriptors(self, settings: Settings) -> None:
         self.descriptors = share_out(settings, self.descriptors.limit)
         self.courier.connections = self.dispatcher.connections.most = self.descriptors.outbound
         self.metrics.connections_most.set(self.descriptors.outbound)
 
-    def _account_name(self, number: int) -> str | None:
-        with suppress(StoreUnavailable):
-            if account := self.store.accounts.by_id(number):
-                return account.name
-        return None
-
     def _dsn_composer(self, settings: Settings) -> DsnComposer:
         return DsnComposer(settings, self.store.accounts, self.signer)
 
-    def _report_context(self, settings: Settings) -> ReportContext | None:
-        """Return the context that inbound reports are processed in; None without a return path domain."""
-        verp, domain = open_verp(settings, self.secrets), settings.return_path.domain
-        if domain is None or verp is None:
+    def _report_context(self, settings: Settings, loaded: Loaded) -> ReportContext | None:
+        """Return the context that inbound reports are processed in; None without a return path domain. Raises
+        ConfigError."""
+        domain = settings.return_path.domain
+        if domain is None or loaded.verp is None:
             return None
         forward = settings.reports.postmaster_forward
         return ReportContext(
             domain=domain,
             tokens=open_tokens(settings, self.secrets),
-            verp=verp,
-            classifier=load_classifier(settings.bounces.rules),
-            thresholds=_thresholds(settings),
+            verp=loaded.verp,
+            classifier=loaded.classifier,
+            thresholds=loaded.thresholds,
             trusted_reporters=tuple(settings.reports.trusted_reporters),
             postmaster=Address.parse(forward) if forward else None,
             abuse_mail=open_abuse_mail_reader(),
@@ -421,10 +406,6 @@ def _report_limits(settings: Settings, descriptors: Descriptors) -> Limits:
     return limits.model_copy(update={"connections": descriptors.reports})
 
 
-def _thresholds(settings: Settings) -> SoftBounceThresholds:
-    return soft_bounce_thresholds(settings.suppression)
-
-
 def _unfit(settings: Settings, checks: Sequence[SourceCheck]) -> tuple[frozenset[str], frozenset[str]]:
     """Return the names of the sources that this machine lacks, and of those that others are to be preferred to."""
     addresses = {source.name: source.address for source in settings.egress.sources}
@@ -437,10 +418,6 @@ def _unfit(settings: Settings, checks: Sequence[SourceCheck]) -> tuple[frozenset
             if kinds and settings.egress.avoid_unfit_sources:
                 unfit.add(check.source)
     return frozenset(absent), frozenset(unfit)
-
-
-def _tls(settings: Settings) -> ssl.SSLContext:
-    return server_context(settings.submission.tls, hostname=settings.server.hostname, data_dir=settings.server.data_dir)
 
 
 @asynccontextmanager

@@ -65,6 +65,7 @@ class Submission:
         store: Store,
         signer: Signer,
         profiles: Profiles,
+        traps: TrapAddresses,
         active_queue: ActiveQueue | None = None,
         dispatch: Callable[[Sequence[Job]], None] = lambda _: None,
         events: EventLog,
@@ -79,15 +80,14 @@ class Submission:
         self._active_queue = active_queue
         self._dispatch = dispatch
         self._accounts = store.accounts
-        self.configure(settings, signer, profiles)
+        self.configure(settings, signer, profiles, traps)
 
-    def configure(self, settings: Settings, signer: Signer, profiles: Profiles) -> None:
+    def configure(self, settings: Settings, signer: Signer, profiles: Profiles, traps: TrapAddresses) -> None:
         """Take over (re)loaded settings."""
-        self.profiles = profiles
+        self.profiles, self.traps = profiles, traps
         self._send_windows = SendWindows(settings.queue.send_windows, self._accounts)
         self.preparer = Preparer(settings, self.store, signer, profiles, self._references, self.metrics)
         self.rate_limit = RateLimit(self.store.quotas, settings.rate_limits)
-        self.traps = TrapAddresses.load(settings.policy.trap_addresses)
 
     async def on_sender(self, client: Client, envelope: Envelope, size: int | None) -> SubmissionTransaction | Reply:
         """Begin a transaction, unless a disk is full, or every stream that the client may use refuses the sender, or it

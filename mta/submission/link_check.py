@@ -19,6 +19,7 @@ from config.schema import LinkBlocklist, LinkListSettings, Settings
 from mta.delivery.blocklist_query import ask, examine
 from mta.delivery.lookup_cache import Cache, CachedAnswer
 from mta.delivery.mx import Resolver
+from mta.delivery.route import StaticRoutes
 from mta.observe.labels import LinkLookup
 from mta.observe.log import get_logger
 from mta.observe.metrics import Metrics
@@ -45,7 +46,7 @@ class LinkChecker:
         self._settings: LinkListSettings = settings.content_scan.links
         self._lists = {each.name: each for each in self._settings.lists}
         if self._lists:
-            self._resolver = Resolver(settings)
+            self._resolver = Resolver(settings, routes=StaticRoutes([]))
         self._trust: Cache[Trust] = Cache(len(self._lists) + 1, self._examine)
         self._answers: Cache[Said] = Cache(KEPT, self._ask)
 

@@ -123,13 +123,17 @@ class HttpServer:
             **place,
         )
 
+    def check(self, settings: PortSettings) -> None:
+        """Raises CertificateError if ``configure`` would."""
+        if self._tls and settings.certificate:
+            https_context(settings, self._section)
+
     def configure(self, settings: PortSettings) -> None:
-        """Take over ``proxy_from``, and load the certificate again, for new connections. Raises CertificateError; the
-        old one then stays in use."""
+        """Take over ``proxy_from``, and load the certificate again, for new connections. Raises CertificateError; then
+        nothing has changed."""
+        self.check(settings)  # loading a mismatched pair would leave the context in use without its key
         self._connections.proxies = settings.proxy_from
         if self._tls and settings.certificate:
-            # Loading a mismatched pair would leave the context in use without its key.
-            https_context(settings, self._section)
             load_certificate(self._tls, settings, self._section)
 
     async def close(self) -> None:

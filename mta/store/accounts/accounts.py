@@ -79,6 +79,11 @@ class Accounts:
         """Raises StoreUnavailable."""
         return self._known.by_id.get(account_id)
 
+    def name_of(self, account_id: int) -> str | None:
+        """Return the account's name, None if it is gone, or if the accounts were never read."""
+        account = self._copy.by_id.get(account_id) if self._copy else None
+        return account.name if account else None
+
     def names(self, most: int) -> list[str]:
         """Return the names of all accounts, none if there are more than ``most``. Raises StoreUnavailable."""
         known = self._known.by_id

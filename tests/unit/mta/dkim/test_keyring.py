@@ -136,15 +136,11 @@ def test_every_mistake_in_the_files_is_told_at_once(tmp_path: Path) -> None:
     assert second.startswith(f"signing.keys: {tmp_path}/missing.pem: cannot be read: No such file")
 
 
-def test_a_bad_file_at_a_reload_changes_nothing(tmp_path: Path) -> None:
-    file = write(tmp_path / "s.pem", ED25519_PEM)
-    settings = SigningSettings(keys=[KeyEntry(domain="example.com", selector="s", file=file)])
-    ring = KeyRing.of_files(settings)
-    file.write_bytes(b"not a key")
-    with pytest.raises(ConfigError):
-        ring.configure(settings)
-    assert selectors(ring, "example.com") == ["s"]
-    ring.configure(SigningSettings())
+def test_keys_of_reloaded_files_replace_those_of_before() -> None:
+    ring = KeyRing([key("example.com", "old")])
+    ring.configure([key("example.com", "new")])
+    assert selectors(ring, "example.com") == ["new"]
+    ring.configure([])
     assert ring.of("example.com") == ()
 
 

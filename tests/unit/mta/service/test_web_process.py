@@ -20,7 +20,7 @@ from mta.observe.metrics import Metrics
 from mta.service.admin_side import AdminSide
 from mta.service.composition import open_tokens
 from mta.service.control_channel import Start
-from mta.service.web_process import AdminListener, PublicSide, SupervisorLink
+from mta.service.web_process import AdminListener, PublicSide, SupervisorLink, _configure
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store, StoreUnavailable
 from mta.web.readiness import ServiceReadiness
@@ -68,6 +68,7 @@ async def test_an_operator_who_gave_links_but_no_port_is_told(store: Store, secr
 
 
 API = "/v1/openapi.json"
+SMALL = {"submission": {"limits": {"recipients": 123}}}
 
 
 @pytest.fixture
@@ -110,6 +111,37 @@ async def test_api_and_pages_are_built_once_by_the_first_requests(
     listener.reopen()
     listener.configure(listener._settings)
     assert await status(url) == 200
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [{"observe": {"events": "none/events.log"}}, {"policy": {"trap_addresses": "none"}}],
+    ids=["event log", "trap addresses"],
+)
+async def test_a_reload_of_which_a_part_fails_changes_nothing(
+    admin: tuple[AdminListener, str],
+    store: Store,
+    secrets: Secrets,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sections: dict[str, Any],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    listener, url = admin
+    public, before = PublicSide(store, secrets, Metrics()), listener._settings
+    assert await status(url) == 200
+    assert listener._side is not None
+    sender, port = listener._side.submission.sender, listener._side._port
+    after = before.model_copy(update={"submission": Settings.model_validate(SMALL).submission})
+    bad = after.model_copy(update={name: getattr(Settings.model_validate(sections), name) for name in sections})
+    with structlog.testing.capture_logs() as logged:
+        assert not _configure(public, listener, bad)
+    assert [line["event"] for line in logged] == ["reloaded settings not applied: the old ones stay in use"]
+    assert (listener._settings, port._settings) == (before, before)
+    assert sender.limits.recipients == before.submission.limits.recipients
+    assert await status(url) == 200
+    assert _configure(public, listener, after)
+    assert sender.limits.recipients == 123
 
 
 async def test_api_that_cannot_be_built_now_is_built_later(

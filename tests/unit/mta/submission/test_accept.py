@@ -33,6 +33,7 @@ from mta.submission.accept import Submission, SubmissionTransaction
 from mta.submission.prepare import Submitter
 from policy.accounts.account import Account, AccountStatus, Grant
 from policy.base import RecipientFacts
+from policy.permission.traps import TrapAddresses
 from tests.unit.mta.observe.test_disk import a_disk
 from tests.unit.mta.store.make import count, until
 
@@ -63,6 +64,7 @@ class Rig:
             store=store,
             signer=signer,
             profiles=open_profiles(settings, Secrets(bytes(32))),
+            traps=TrapAddresses.load(settings.policy.trap_addresses),
             active_queue=window,
             dispatch=self.dispatched.extend,
             events=EventLog(NoSink()),
@@ -326,7 +328,8 @@ async def test_the_findings_are_kept(store: Store) -> None:
 async def test_a_reload_changes_the_rules(store: Store) -> None:
     rig = make(store)
     settings = Settings.model_validate({"submission": {"limits": {"message_size": "100B"}}})
-    rig.submission.configure(settings, Signer(), open_profiles(settings, Secrets(bytes(32))))  # type: ignore[arg-type]
+    profiles = open_profiles(settings, Secrets(bytes(32)))
+    rig.submission.configure(settings, Signer(), profiles, TrapAddresses())  # type: ignore[arg-type]
     assert (await rig.accept(content=CONTENT + b"x" * 100)).status == "5.3.4"
 
 

@@ -18,9 +18,9 @@ from mta.admin.permissions import Role
 from mta.admin.sending import MessageSender
 from mta.observe.background import BackgroundTasks
 from mta.observe.metrics import Metrics
-from mta.service.composition import open_profiles
 from mta.service.control_channel import Start
 from mta.service.http_submission import HttpSubmission
+from mta.service.loaded import LoadedSubmission
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from mta.web.admin import AdminPort
@@ -79,17 +79,17 @@ async def open_api(store: Store, secrets: Secrets, folder: Path, **sections: Any
     admin = {"port": port, **sections.pop("admin", {})}
     no_dns = {"servers": ["127.0.0.1:9"], "timeout": "100ms"}
     settings = Settings.model_validate({"web": {"admin": admin}, "dns": no_dns, **sections})
-    profiles = open_profiles(settings, secrets)
+    loaded = LoadedSubmission.of(settings, secrets)
     start = Start(index=0, settings=settings, dsn="", secret=secrets.root, run_dir=folder)
-    submission = HttpSubmission(start, settings, store, profiles, Metrics())
+    submission = HttpSubmission(start, settings, store, loaded, Metrics())
     tasks = BackgroundTasks()
     await submission.start(tasks)
     readiness = ServiceReadiness(store, folder)
 
-    side = AdminPort(store, settings, lambda: profiles, readiness, submission.sender)
+    side = AdminPort(store, settings, lambda: loaded.profiles, readiness, submission.sender)
     server = HttpServer(side.app, "web.admin")
     await server.open(settings.web.admin)
-    context = AdminContext(store, settings, lambda: profiles, operator_actor("ann"))
+    context = AdminContext(store, settings, lambda: loaded.profiles, operator_actor("ann"))
     for name in ("shop", "club"):
         await store.accounts.add(name, domains=[f"{name}.example"], status=AccountStatus.ACTIVE, verified=True)
     async with ClientSession(f"http://127.0.0.1:{port}") as http:

@@ -20,9 +20,9 @@ from mta.admin.context import AdminContext, operator_actor
 from mta.admin.permissions import Role
 from mta.observe.background import BackgroundTasks
 from mta.observe.metrics import Metrics
-from mta.service.composition import open_profiles
 from mta.service.control_channel import Start
 from mta.service.http_submission import HttpSubmission
+from mta.service.loaded import LoadedSubmission
 from mta.store.postgres.secrets import Secrets
 from mta.store.store import Store
 from mta.testing.nameserver import DnsFault, NameServer, Node
@@ -170,15 +170,15 @@ async def open_site(store: Store, secrets: Secrets, folder: Path, **sections: An
     settings = Settings.model_validate(
         {"server": server, "web": {"admin": admin, "public": public}, "dns": dns, **sections}
     )
-    profiles = open_profiles(settings, secrets)
-    submission = HttpSubmission(Start(0, settings, "", secrets.root, folder), settings, store, profiles, Metrics())
+    loaded = LoadedSubmission.of(settings, secrets)
+    submission = HttpSubmission(Start(0, settings, "", secrets.root, folder), settings, store, loaded, Metrics())
     await submission.start(BackgroundTasks())
     readiness = ServiceReadiness(store, folder)
 
-    side = AdminPort(store, settings, lambda: profiles, readiness, submission.sender)
+    side = AdminPort(store, settings, lambda: loaded.profiles, readiness, submission.sender)
     served = HttpServer(side.app, "web.admin")
     await served.open(settings.web.admin)
-    context = AdminContext(store, settings, lambda: profiles, operator_actor("root"))
+    context = AdminContext(store, settings, lambda: loaded.profiles, operator_actor("root"))
     site = Site(f"http://127.0.0.1:{port}", store, settings, context, side, zone=zone)
     try:
         for name in ("shop", "club"):
