@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import socket
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -96,6 +97,13 @@ def send(writer: asyncio.StreamWriter, message: ControlMessage) -> None:
     """Queue a message for the child."""
     body = pickle.dumps(message)
     writer.write(_LENGTH.pack(len(body)) + body)
+
+
+async def begin(control: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, Start] | None:
+    """Return the streams from and to the supervisor, and what a child needs; None if it is not to start any more."""
+    reader, writer = await asyncio.open_connection(sock=control)
+    start = await receive(reader)
+    return (reader, writer, start) if isinstance(start, Start) else None
 
 
 async def receive(reader: asyncio.StreamReader) -> ControlMessage | None:

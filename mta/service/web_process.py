@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
-import signal
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -201,13 +200,10 @@ class AdminListener:
 
 
 async def _main(control: socket.socket, sockets: Sequence[socket.socket]) -> None:
-    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
-        # Signals to the process group are for the supervisor.
-        asyncio.get_running_loop().add_signal_handler(ignored, lambda: None)
-    reader, writer = await asyncio.open_connection(sock=control)
-    start = await control_channel.receive(reader)
-    if not isinstance(start, Start):
+    begun = await control_channel.begin(control)
+    if begun is None:
         return
+    reader, writer, start = begun
     name = web_name(start.index)
     logging.configure(start.settings.observe.log_level, process=name)
     bound = dict(zip(start.web_ports, sockets, strict=True))

@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import functools
 import platform
-import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -431,13 +430,10 @@ async def _store(start: Start, secrets: Secrets, metrics: Metrics, tasks: Backgr
 
 
 async def _main(control: socket.socket, sockets: Sequence[socket.socket]) -> None:
-    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
-        # Signals to the process group are for the supervisor.
-        asyncio.get_running_loop().add_signal_handler(ignored, lambda: None)
-    reader, writer = await asyncio.open_connection(sock=control)
-    start = await control_channel.receive(reader)
-    if not isinstance(start, Start):
+    begun = await control_channel.begin(control)
+    if begun is None:
         return
+    reader, writer, start = begun
     logging.configure(start.settings.observe.log_level, process=f"worker-{start.index}")
     secrets, metrics = Secrets(start.secret), Metrics.open(start.run_dir)
     tasks = BackgroundTasks(metrics)
