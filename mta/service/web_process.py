@@ -189,9 +189,12 @@ class AdminListener:
         async with self._building:
             if self._side is None:
                 module = await asyncio.to_thread(importlib.import_module, "mta.service.admin_side")
-                side: AdminSide = module.AdminSide(self._start, self._settings, *self._parts, self._rates)
+                settings = self._settings
+                side: AdminSide = module.AdminSide(self._start, settings, *self._parts, self._rates)
                 try:
                     await side.start(self._tasks)
+                    if self._settings is not settings:  # a reload came meanwhile
+                        side.configure(self._settings)
                 except BaseException:
                     await side.close()
                     raise

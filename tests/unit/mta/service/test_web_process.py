@@ -144,6 +144,24 @@ async def test_a_reload_of_which_a_part_fails_changes_nothing(
     assert sender.limits.recipients == 123
 
 
+async def test_what_is_reloaded_while_api_and_pages_are_built_counts(
+    admin: tuple[AdminListener, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener, url = admin
+    after = listener._settings.model_copy(update={"submission": Settings.model_validate(SMALL).submission})
+    start = AdminSide.start
+
+    async def reloaded(side: AdminSide, tasks: BackgroundTasks) -> None:
+        listener.configure(after)
+        await start(side, tasks)
+
+    monkeypatch.setattr(AdminSide, "start", reloaded)
+    assert await status(url) == 200
+    assert listener._side is not None
+    assert listener._side._port._settings is after
+    assert listener._side.submission.sender.limits.recipients == 123
+
+
 async def test_api_that_cannot_be_built_now_is_built_later(
     admin: tuple[AdminListener, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
