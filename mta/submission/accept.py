@@ -35,7 +35,7 @@ from mta.queue.active_queue import ActiveQueue, Job
 from mta.queue.send_windows import SendWindows
 from mta.smtp_server.handler import Client
 from mta.smtp_server.replies import AUTH_REQUIRED, NO_STORAGE
-from mta.store.postgres.errors import StoreUnavailable
+from mta.store.postgres.errors import OutcomeUnknown, StoreUnavailable
 from mta.store.queue.copies import FurtherCopy
 from mta.store.queue.enqueue import Leased, NewMessage, record
 from mta.store.queue.messages import Placed
@@ -102,6 +102,27 @@ class Submission:
             return reply
         return transaction
 
+    async def enqueue_within_sample(self, prepared: Prepared, checked_at: float) -> Placed:
+        """As ``enqueue``, but held if the sample of the mailing is complete with others. Places in it that are not used
+        are given back."""
+        mailing, messages = prepared.facts.mailing, prepared.messages
+        if mailing is None or mailing.sample is None or mailing.sample.released_at or messages[0].holds:
+            return await self.enqueue(messages, checked_at)
+        places = _recipients(messages)
+        if not await self.store.mailings.take_sample(mailing.id, places):
+            hold = sampling_hold(mailing.id, mailing.name, mailing.list, mailing.sample.size)
+            return await self.enqueue([replace(copy, holds=(hold,)) for copy in messages], checked_at)
+        try:
+            placed = await self.enqueue(messages, checked_at)
+        except OutcomeUnknown:  # it may be queued
+            raise
+        except Exception:
+            self.store.mailings.give_back_sample(mailing.id, places)
+            raise
+        if unused := places - _recipients(placed.messages):
+            self.store.mailings.give_back_sample(mailing.id, unused)
+        return placed
+
     async def enqueue(self, messages: list[NewMessage], checked_at: float) -> Placed:
         """Commit the copies of a message; hand their deliveries to the dispatcher if these may stay in memory.
 
@@ -139,17 +160,6 @@ class Submission:
                     await self.store.breakers.trap(copy.message.id)
                 except StoreUnavailable as error:  # the message is committed, and its answer must not depend on this
                     log.warning("trap hit not counted", message=format_id(copy.message.id), reason=str(error))
-
-    async def hold_for_sample(self, prepared: Prepared) -> list[NewMessage]:
-        """Return the messages, held if the sample of their mailing is complete with others."""
-        mailing, messages = prepared.facts.mailing, prepared.messages
-        if mailing is None or mailing.sample is None or mailing.sample.released_at or messages[0].holds:
-            return messages
-        recipients = sum(len(copy.message.envelope.recipients) for copy in messages)
-        if await self.store.mailings.take_sample(mailing.id, recipients):
-            return messages
-        hold = sampling_hold(mailing.id, mailing.name, mailing.list, mailing.sample.size)
-        return [replace(copy, holds=(hold,)) for copy in messages]
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,9 +240,8 @@ class SubmissionTransaction:
             prepared = await submission.preparer.prepare(
                 submitter, message, known=self.known, quota_left=reservation.left
             )
-            messages = await submission.hold_for_sample(prepared)
-            placed = await submission.enqueue(messages, self.checked_at)
-            recipients = sum(len(copy.message.envelope.recipients) for copy in placed.messages)
+            placed = await submission.enqueue_within_sample(prepared, self.checked_at)
+            recipients = _recipients(placed.messages)
             reservation.use(recipients)
             submission.store.repeated_texts.count(
                 submitter.account.id, prepared.sketch, recipients, message.origin.received_at
@@ -316,6 +325,10 @@ class SubmissionTransaction:
         origin = message.origin
         self._submission.store.rejections.note(message.id, origin.account_id, origin.received_at, reply, details)
         return reply
+
+
+def _recipients(messages: Sequence[NewMessage]) -> int:
+    return sum(len(copy.message.envelope.recipients) for copy in messages)
 
 
 def _further_copy(copy: FurtherCopy) -> Reply:

@@ -7,12 +7,13 @@ Invariants: never answers from a copy that was never read: until then every ques
 is never released without recording who did it.
 
 Limitations: a mailing unchanged for ``LATELY`` is not in memory: ``find`` asks the database. The origin of its list is
-read with each refresh: thousands of lists, not millions. A sample place reserved for a message that was then not queued
-stays taken.
+read with each refresh: thousands of lists, not millions. A place in a sample stays taken if it is not known whether its
+message was queued, or if the process ends before it could be given back.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -30,7 +31,7 @@ from mta.store.mailings.mailing_records import COLUMNS, FROM, MailingRecord, Mai
 from mta.store.mailings.references import NewReference, ReferenceContent, ReferenceRecord
 from mta.store.postgres.cache_refresh import Freshness
 from mta.store.postgres.database import Connection, Database
-from mta.store.postgres.errors import StoreUnavailable
+from mta.store.postgres.errors import OutcomeUnknown, StoreUnavailable
 from policy.accounts.mailing import Mailing
 from policy.mailing.reference import Matched, Unmatched
 
@@ -90,6 +91,13 @@ update mailing set sampled = sampled + $2,
 where id = $1 and sample is not null and released_at is null and sampled + $2 <= sample
 returning sampled = sample as last"""
 
+# So is the first one that is free again.
+_GIVE_BACK = """
+update mailing set sampled = sampled - $2,
+    changed_at = case when sampled >= sample then now() else changed_at end
+where id = $1 and sample is not null and released_at is null and sampled >= $2
+returning sampled + $2 >= sample as was_full"""
+
 _GOES = "select sample is null or released_at is not null from mailing where id = $1"
 
 
@@ -113,7 +121,15 @@ class Mailings:
         self._database = database
         self._copy: _Copy | None = None
         self._fresh = Freshness(database.tasks, BackgroundTask.MAILINGS, self._read)
-        self.start, self.stop, self.changed = self._fresh.start, self._fresh.stop, self._fresh.changed
+        self.start, self.changed = self._fresh.start, self._fresh.changed
+        self._unused: dict[str, int] = {}  # places in samples that are to be given back, by mailing
+        self._giving_back: asyncio.Task[None] | None = None
+
+    async def stop(self) -> None:
+        await self._fresh.stop()
+        if self._giving_back:
+            self._giving_back.cancel()
+            await asyncio.gather(self._giving_back, return_exceptions=True)
 
     # questions
 
@@ -302,6 +318,28 @@ class Mailings:
             return True
 
         return await self._database.retried(work)
+
+    def give_back_sample(self, mailing_id: str, n: int) -> None:
+        """Undo ``take_sample`` for ``n`` messages that were not queued, as soon as the database can be reached."""
+        self._unused[mailing_id] = self._unused.get(mailing_id, 0) + n
+        if self._giving_back is None or self._giving_back.done():
+            self._giving_back = self._database.tasks.start(BackgroundTask.MAILINGS, self._give_back)
+
+    async def _give_back(self) -> None:
+        """Give back until there is nothing more. Raises StoreUnavailable, and is started again."""
+        while self._unused:
+            mailing_id, n = self._unused.popitem()
+
+            async def work(connection: Connection) -> None:
+                if await connection.fetchval(_GIVE_BACK, mailing_id, n):  # noqa: B023 - awaited within the round
+                    await connection.execute("select pg_notify($1, '')", CHANNEL)
+
+            try:
+                await self._database.retried(work)
+            except StoreUnavailable as error:
+                if not isinstance(error, OutcomeUnknown):  # else it may be done, and twice would be too much
+                    self._unused[mailing_id] = self._unused.get(mailing_id, 0) + n
+                raise
 
     async def sweep(self) -> QueueMoved:
         """Settle what was queued while its mailing was confirmed, released or stopped. Raises StoreUnavailable."""

@@ -5,8 +5,7 @@ The size of the sample is fixed when the mailing is created, by this rule's ``si
 Invariants: a mailing to a known list, or one already reviewed, is never held.
 
 Limitations: the store counts the places exactly; this rule sees how many were taken a moment ago, so the caller
-reserves
-a place before a message goes (``Mailings.take_sample``).
+reserves a place before a message goes (``Mailings.take_sample``).
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ import pytest
 from config.schema import PolicySettings, QueueSettings, ServerSettings, Settings, SigningSettings
 from mta.mail.address import Address
 from mta.mail.delivery import Delivery
+from mta.mail.hold import HoldSource
 from mta.mail.message import Envelope, Recipient, SenderTls
 from mta.mail.reply import Reply
 from mta.observe.disk import DiskWatch
@@ -26,16 +27,18 @@ from mta.queue.active_queue import ActiveQueue, Job
 from mta.service.composition import open_profiles
 from mta.smtp_server.handler import Client
 from mta.store.journal.record_details import unpack
-from mta.store.postgres.errors import StoreUnavailable
+from mta.store.postgres.errors import OutcomeUnknown, StoreUnavailable
 from mta.store.postgres.secrets import Secrets
+from mta.store.queue.enqueue import NewMessage, Queued
+from mta.store.queue.messages import Placed
 from mta.store.store import Store
 from mta.submission.accept import Submission, SubmissionTransaction
-from mta.submission.prepare import Submitter
+from mta.submission.prepare import Prepared, Submitter
 from policy.accounts.account import Account, AccountStatus, Grant
-from policy.base import RecipientFacts
+from policy.base import Facts, RecipientFacts
 from policy.permission.traps import TrapAddresses
 from tests.unit.mta.observe.test_disk import a_disk
-from tests.unit.mta.store.make import count, until
+from tests.unit.mta.store.make import accepted, count, until
 
 ACCOUNT = Account(1, "acme", frozenset({"acme.example"}))
 HEADERS = b"From: shop@acme.example\r\nDate: Mon, 3 Mar 2025 09:30:00 +0000\r\nMessage-ID: <1@acme.example>\r\n"
@@ -323,6 +326,60 @@ async def test_the_findings_are_kept(store: Store) -> None:
         kept = str(unpack(await connection.fetchval("select details from message"))["findings"])
     assert [name in kept for name in ("size", "loops", "headers", "sender_identity", "dkim")] == [True] * 5
     assert "s1._domainkey.acme.example" in kept
+
+
+@pytest.mark.parametrize(
+    ("error", "taken"),
+    [(StoreUnavailable("away"), 0), (OutcomeUnknown("lost", 1), 2)],
+    ids=["not queued", "perhaps queued"],
+)
+async def test_mail_that_was_not_queued_takes_no_place_of_a_sample(
+    store: Store, monkeypatch: pytest.MonkeyPatch, error: Exception, taken: int
+) -> None:
+    async def away(*_: object, **__: object) -> Any:
+        raise error
+
+    rig, prepared = make(store), await of_a_sample(store)
+    with monkeypatch.context() as patched:
+        patched.setattr(store.messages, "enqueue_all", away)
+        with pytest.raises(StoreUnavailable):
+            await rig.submission.enqueue_within_sample(prepared, 0.0)
+    await until(lambda: not store.mailings._unused)
+    assert await places(store) == taken
+    held = (await rig.submission.enqueue_within_sample(prepared, 0.0)).messages[0].holds
+    assert [each.source for each in held] == ([HoldSource.SAMPLING] if taken else [])
+
+
+async def test_recipients_who_have_their_copy_take_no_place_of_a_sample(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig, prepared = make(store), await of_a_sample(store)
+
+    async def first_only(messages: Sequence[NewMessage], **_: object) -> tuple[Queued, Placed]:
+        message = messages[0].message
+        one = replace(message.envelope, recipients=message.envelope.recipients[:1])
+        return Queued(), Placed((replace(messages[0], message=replace(message, envelope=one)),))
+
+    monkeypatch.setattr(store.messages, "enqueue_all", first_only)
+    await rig.submission.enqueue_within_sample(prepared, 0.0)
+    await until(lambda: not store.mailings._unused)
+    assert await places(store) == 1
+
+
+async def of_a_sample(store: Store) -> Prepared:
+    """A message to two recipients, all of the sample of its mailing."""
+    account = await store.accounts.add("acme")
+    mailing = await store.mailings.add(account.id, "first", topic="offers", list="new", by="ann", sample=2)
+    message = accepted("ann@example.net", "bob@example.net", account_id=account.id, mailing=mailing.id)
+    return Prepared([message], (), Facts(ACCOUNT, mailing=mailing))
+
+
+async def places(store: Store) -> int:
+    """Those taken of the only mailing's sample, once what is given back is there."""
+    assert store.mailings._giving_back is None or await store.mailings._giving_back is None
+    async with store._database.session() as connection:
+        taken: int = await connection.fetchval("select sampled from mailing")
+        return taken
 
 
 async def test_a_reload_changes_the_rules(store: Store) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from mta.mail.hold import Hold, HoldSource
 from mta.store.mailings.mailing_holds import QueueMoved
 from mta.store.mailings.mailings import MailingError, Mailings
 from mta.store.postgres.database import Database
-from mta.store.postgres.errors import StoreUnavailable
+from mta.store.postgres.errors import OutcomeUnknown, StoreUnavailable
 from mta.store.postgres.secrets import Secrets
 from mta.store.queue.queue import QueueFilter
 from mta.store.store import Store
@@ -172,6 +173,47 @@ async def test_the_places_of_a_sample_are_given_out_once(store: Store, account_i
     taken = await asyncio.gather(*(store.mailings.take_sample(mailing.id, 1) for _ in range(25)))
     assert sum(taken) == 10
     await make.until(lambda: store.mailings.by_name(account_id, "first").sample.exhausted)  # type: ignore[union-attr]
+
+
+async def test_places_that_are_given_back_are_given_out_again(store: Store, account_id: int) -> None:
+    mailing = await store.mailings.add(account_id, "first", topic="offers", list="new", by="ann", sample=10)
+    assert await store.mailings.take_sample(mailing.id, 10)
+    await make.until(lambda: store.mailings.by_name(account_id, "first").sample.exhausted)  # type: ignore[union-attr]
+    store.mailings.give_back_sample(mailing.id, 1)
+    store.mailings.give_back_sample(mailing.id, 2)
+    await make.until(lambda: store.mailings.by_name(account_id, "first").sample.taken == 7)  # type: ignore[union-attr]
+    assert [await store.mailings.take_sample(mailing.id, n) for n in (4, 3, 1)] == [False, True, False]
+
+
+async def test_after_a_release_nothing_is_given_back(store: Store, account_id: int) -> None:
+    mailing = await store.mailings.add(account_id, "first", topic="offers", list="new", by="ann", sample=10)
+    assert await store.mailings.take_sample(mailing.id, 2)
+    await store.mailings.release(mailing.id, by="bob")
+    store.mailings.give_back_sample(mailing.id, 2)
+    assert store.mailings._giving_back
+    await store.mailings._giving_back
+    assert await make.count(store, "mailing where sampled = 2") == 1
+
+
+async def test_places_are_given_back_when_the_database_is_back_but_not_twice(
+    store: Store, account_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mailing = await store.mailings.add(account_id, "first", topic="offers", list="new", by="ann", sample=10)
+    assert await store.mailings.take_sample(mailing.id, 5)
+    retried, troubles = store._database.retried, [OutcomeUnknown("lost", 1), StoreUnavailable("away")]
+
+    async def troubled(work: Any, **how: Any) -> Any:
+        if troubles:
+            raise troubles.pop()
+        return await retried(work, **how)
+
+    monkeypatch.setattr(store._database, "retried", troubled)
+    store.mailings.give_back_sample(mailing.id, 2)
+    store.mailings.give_back_sample("another", 1)
+    assert store.mailings._giving_back
+    await store.mailings._giving_back
+    assert not troubles
+    assert await make.count(store, "mailing where sampled = 3") == 1
 
 
 async def test_a_list_is_new_until_a_mailing_to_it_went_out_in_full(store: Store, account_id: int) -> None:
