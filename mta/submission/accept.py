@@ -40,7 +40,6 @@ from mta.store.queue.copies import FurtherCopy
 from mta.store.queue.enqueue import Leased, NewMessage, record
 from mta.store.queue.messages import Placed
 from mta.store.store import Store
-from mta.submission.control_headers import OptionError
 from mta.submission.prepare import MessageRejected, Prepared, Preparer, Submitter, early_facts, unknown_profile
 from mta.submission.rate_limit import RateLimit
 from mta.submission.references import CompiledReferences
@@ -248,8 +247,6 @@ class SubmissionTransaction:
             )
         except HeaderError as error:
             return SubmissionResult(self._recorded(MessageRejected(Reply(554, "5.6.0", f"headers: {error}"), message)))
-        except OptionError as error:
-            return SubmissionResult(self._recorded(MessageRejected(Reply(550, "5.6.0", str(error)), message)))
         except MessageRejected as rejected:
             return SubmissionResult(self._recorded(rejected))
         finally:

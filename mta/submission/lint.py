@@ -15,7 +15,6 @@ from mta.mail.address import Address
 from mta.mail.hold import Hold, distinct
 from mta.mail.message import Message, Stream
 from mta.mail.reply import Reply
-from mta.submission.control_headers import OptionError
 from mta.submission.prepare import MessageRejected, Prepared, Preparer, Submitter, merged_findings
 from mta.submission.rate_limit import RateLimit
 from policy.accounts.mailing import Mailing, sampling_hold
@@ -56,9 +55,6 @@ async def lint(
         prepared = await preparer.prepare(
             submitter, message, known={}, quota_left=reservation.left, content_of=content_of
         )
-    except OptionError as error:
-        finding = Finding("headers", "refuse", str(error))
-        return Linted(profile, digest, (finding,), Reply(550, "5.6.0", str(error)))
     except MessageRejected as rejected:
         linted, facts = Linted(profile, digest, rejected.findings, rejected.reply), rejected.facts
     else:

@@ -55,6 +55,7 @@ COPIES_OCTETS = 64 * 1024 * 1024  # of one message's personal copies together
 HEAVY = 256 * 1024  # octets of the largest message that is judged at once; larger ones are judged in a thread
 YIELD_EVERY = 8  # copies that are signed before other tasks run
 
+_AT_ONCE = nullcontext()
 _CLEAN = frozenset({"pass", "amend"})  # verdicts of a message without fault
 
 UNSIGNED = Reply(451, "4.7.5", "No active DKIM key for the sender's domain; create one with `mta dkim new`")
@@ -132,46 +133,81 @@ class Preparer:
         many the account's quotas still allow, None without quotas. ``content_of``: judge what it says, not its
         recipients, as a message of this mailing.
 
-        Raises OptionError, MessageRejected, StoreUnavailable.
+        Raises MessageRejected, StoreUnavailable.
         """
         submitter = Submitter(submitter.account, self._profiles.settled(submitter.account.profile, submitter.grant))
-        options = read_options(message.headers)
-        message = with_release(message, options.send_at, self._send_delay)
+        options, message = self._options(message, content_of)
         marks = header_marks(message.headers, automatic=message.envelope.sender is None)
         message, cleaned = self._cleaned(_with_tls_wish(message))
-        if content_of:
-            if options.mailing not in (None, content_of.id, content_of.name):
-                raise OptionError(f'X-MTA-Mailing names another mailing, "{options.mailing}"')
-            options = replace(options, stream=Stream.MARKETING, mailing=content_of.id)
         stream = stream_of(options, submitter.grant, marks)
         chain = self._chain(submitter, stream, options, message, marks)
         if content_of:
             chain = chain.of_content()
-        async with self._one_heavy if message.size > HEAVY else nullcontext():
+        heavy = message.size > HEAVY
+        async with self._one_heavy if heavy else _AT_ONCE:
             facts = await gather(self._store, self._scanners, submitter, message, options, stream, chain, known, marks)
-            facts = replace(facts, quota_left=quota_left) if quota_left is not None else facts
-            if content_of:
-                topic = options.topic or content_of.topic
-                facts = replace(facts, mailing=content_of, topic=topic, reference=BeingConfirmed())
-            elif facts.mailing and facts.mailing.references and facts.mailing.confirmation:
-                facts = await self._compared(facts, facts.mailing, message)
-            if chain.needs_links:
-                checked = await self._links.check(facts.reading, in_thread=message.size > HEAVY)
-                facts = replace(facts, links=checked)
-            sketch = sketch_of(facts.reading.bodies) if chain.counts_texts else ()
-            if sketch:
-                seen = self._store.repeated_texts.seen(submitter.account.id, sketch, message.origin.received_at)
-                facts = replace(facts, repeats=seen + len(message.envelope.recipients))
-            if message.size > HEAVY:
+            facts, sketch = await self._further_facts(facts, chain, message, quota_left, content_of, heavy=heavy)
+            if heavy:
                 copies = await asyncio.to_thread(screen_copies, chain, message, facts)
             else:
                 copies = screen_copies(chain, message, facts)
+        return await self._signed(copies, cleaned, facts, options, message.large, sketch)
+
+    def _options(self, message: Message, content_of: Mailing | None) -> tuple[SubmissionOptions, Message]:
+        """Return the options in the header, and the message to be released when they say. Raises MessageRejected."""
+        try:
+            options = read_options(message.headers)
+            message = with_release(message, options.send_at, self._send_delay)
+            if content_of is None:
+                return options, message
+            if options.mailing not in (None, content_of.id, content_of.name):
+                raise OptionError(f'X-MTA-Mailing names another mailing, "{options.mailing}"')
+            return replace(options, stream=Stream.MARKETING, mailing=content_of.id), message
+        except OptionError as error:
+            finding = Finding("headers", "refuse", str(error))
+            raise MessageRejected(Reply(550, "5.6.0", str(error)), message, findings=(finding,)) from None
+
+    async def _further_facts(
+        self,
+        facts: Facts,
+        chain: Chain,
+        message: Message,
+        quota_left: int | None,
+        content_of: Mailing | None,
+        *,
+        heavy: bool,
+    ) -> tuple[Facts, tuple[int, ...]]:
+        """Return the facts with what is left of quotas, what the message is compared with, where its links lead and how
+        often its text came; and the sketch of that. Raises StoreUnavailable."""
+        if quota_left is not None:
+            facts = replace(facts, quota_left=quota_left)
+        if content_of:
+            topic = facts.topic or content_of.topic
+            facts = replace(facts, mailing=content_of, topic=topic, reference=BeingConfirmed())
+        elif facts.mailing and facts.mailing.references and facts.mailing.confirmation:
+            facts = await self._compared(facts, facts.mailing, message, heavy=heavy)
+        if chain.needs_links:
+            facts = replace(facts, links=await self._links.check(facts.reading, in_thread=heavy))
+        sketch = sketch_of(facts.reading.bodies) if chain.counts_texts else ()
+        if sketch:
+            seen = self._store.repeated_texts.seen(facts.account.id, sketch, message.origin.received_at)
+            facts = replace(facts, repeats=seen + len(message.envelope.recipients))
+        return facts, sketch
+
+    async def _signed(
+        self,
+        copies: Sequence[Screened],
+        cleaned: tuple[Finding, ...],
+        facts: Facts,
+        options: SubmissionOptions,
+        large: LargeBody | None,
+        sketch: tuple[int, ...],
+    ) -> Prepared:
+        """Return the copies as they leave, signed. Raises MessageRejected."""
         tag, mark = None, facts.marks.first
-        if message.large:
-            facts = replace(
-                facts, reading=MessageText(b""), marks=MailingMarks()
-            )  # what was read holds the whole message
-            tag = await _body_hash(message.large)
+        if large:
+            facts = replace(facts, reading=MessageText(b""), marks=MailingMarks())  # they hold the whole message
+            tag = await _body_hash(large)
         messages = []
         for n, copy in enumerate(copies, 1):
             judged = replace(copy, findings=(*cleaned, *copy.findings)) if cleaned else copy
@@ -180,15 +216,15 @@ class Preparer:
                 await asyncio.sleep(0)
         return Prepared(messages, copies[0].dropped, facts, sketch)
 
-    async def _compared(self, facts: Facts, mailing: Mailing, message: Message) -> Facts:
+    async def _compared(self, facts: Facts, mailing: Mailing, message: Message, *, heavy: bool) -> Facts:
         """Return the facts with whether the message is one that was confirmed; before it is not, the mailing is looked
         up again. Raises StoreUnavailable."""
-        compared = await self._references.compare(mailing, message, facts.reading)
+        compared = await self._references.compare(mailing, message, facts.reading, in_thread=heavy)
         if isinstance(compared, Unmatched):
             now = await self._store.mailings.find(mailing.account_id, mailing.id)
             if now is not None and (now.references, now.redacted) != (mailing.references, mailing.redacted):
                 facts = replace(facts, mailing=now)
-                compared = await self._references.compare(now, message, facts.reading)
+                compared = await self._references.compare(now, message, facts.reading, in_thread=heavy)
         return replace(facts, reference=compared)
 
     def digest(self, profile: str) -> str:
@@ -336,7 +372,7 @@ async def gather(
 ) -> Facts:
     """Return all that the rules of ``chain`` may know. ``marks``: those in the header, None if marks do not count.
     Raises StoreUnavailable."""
-    mailing = await _mailing(store, submitter.account, options)
+    mailing = await _mailing(store, submitter.account, options.mailing) if options.mailing else None
     reading = MessageText(await message.large.whole()) if message.large else read_text(message)
     return Facts(
         submitter.account,
@@ -352,13 +388,11 @@ async def gather(
     )
 
 
-async def _mailing(store: Store, account: Account, options: SubmissionOptions) -> Mailing | None:
+async def _mailing(store: Store, account: Account, name: str) -> Mailing | None:
     """Return the mailing from memory; one that is unknown there, or would stop the message, is looked up again."""
-    if options.mailing is None:
-        return None
-    mailing = store.mailings.by_name(account.id, options.mailing)
+    mailing = store.mailings.by_name(account.id, name)
     if mailing is None or mailing.confirmation is None or not mailing.approved:
-        mailing = await store.mailings.find(account.id, options.mailing)
+        mailing = await store.mailings.find(account.id, name)
     return mailing
 
 

@@ -24,10 +24,10 @@ from policy.accounts.quotas import Quota, quotas_of
 class QuotaReservation:
     """What a message has reserved of its account's quotas. ``left``: what they allowed before it, None without."""
 
-    __slots__ = ("_allowances", "_quotas", "_reserved", "left")
+    __slots__ = ("_limits", "_quotas", "_reserved", "left")
 
-    def __init__(self, allowances: Quotas, quotas: Sequence[Quota], left: int | None, reserved: int) -> None:
-        self._allowances, self._quotas, self.left, self._reserved = allowances, quotas, left, reserved
+    def __init__(self, quotas: Quotas, limits: Sequence[Quota], left: int | None, reserved: int) -> None:
+        self._quotas, self._limits, self.left, self._reserved = quotas, limits, left, reserved
 
     def use(self, recipients: int) -> None:
         """Keep so many of what was reserved: they are accepted."""
@@ -35,13 +35,13 @@ class QuotaReservation:
 
     def release(self) -> None:
         """Give back what was not used."""
-        if self._quotas and self._reserved > 0:
-            self._allowances.give_back(self._quotas, self._reserved)
+        if self._limits and self._reserved > 0:
+            self._quotas.give_back(self._limits, self._reserved)
 
 
 class RateLimit:
-    def __init__(self, allowances: Quotas, settings: RateLimitsSettings) -> None:
-        self._allowances = allowances
+    def __init__(self, quotas: Quotas, settings: RateLimitsSettings) -> None:
+        self._quotas = quotas
         self._rate, self._burst = settings.credential_rate, settings.credential_burst
 
     async def on_sender(self, credential: str | None, grant: Grant) -> Reply | None:
@@ -49,7 +49,7 @@ class RateLimit:
         if credential is None:
             return None
         rate, burst = grant.rate or self._rate, grant.burst or self._burst
-        wait = await self._allowances.admit(credential, rate, burst)
+        wait = await self._quotas.admit(credential, rate, burst)
         if not wait:
             return None
         text = f"rate: {credential} submits more than {rate:g} messages a second ({burst} at once)"
@@ -61,7 +61,7 @@ class RateLimit:
 
         Raises StoreUnavailable.
         """
-        quotas = quotas_of(account, datetime.now(UTC))
-        left = await self._allowances.take(quotas, recipients) if quotas else None
+        limits = quotas_of(account, datetime.now(UTC))
+        left = await self._quotas.take(limits, recipients) if limits else None
         taken = recipients if left is not None and left >= recipients else 0
-        return QuotaReservation(self._allowances, quotas, left, taken)
+        return QuotaReservation(self._quotas, limits, left, taken)

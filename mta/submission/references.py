@@ -19,7 +19,6 @@ from policy.mailing.reference import Matched, ReadMessage, References, Unmatched
 from policy.text.message_text import MessageText
 
 MOST_OCTETS = 64 * 1024 * 1024
-HEAVY = 256 * 1024  # octets of the largest message that is compared at once; larger ones are compared in a thread
 
 _Key = tuple[str, tuple[int, ...], tuple[int, ...]]
 
@@ -31,15 +30,18 @@ class CompiledReferences:
         self._store = store
         self._compiled: OrderedDict[_Key, References] = OrderedDict()
 
-    async def compare(self, mailing: Mailing, message: Message, reading: MessageText) -> Matched | Unmatched:
-        """Return which reference of its mailing the message matches, or how it differs. Raises StoreUnavailable."""
+    async def compare(
+        self, mailing: Mailing, message: Message, reading: MessageText, *, in_thread: bool = False
+    ) -> Matched | Unmatched:
+        """Return which reference of its mailing the message matches, or how it differs. ``in_thread``: it is large.
+        Raises StoreUnavailable."""
         references = await self._of(mailing)
         recipients = [recipient.address for recipient in message.envelope.recipients]
 
         def compared() -> Matched | Unmatched:
             return references.compare(ReadMessage.of(message.headers, reading, message.size, recipients))
 
-        found = await asyncio.to_thread(compared) if message.size > HEAVY else compared()
+        found = await asyncio.to_thread(compared) if in_thread else compared()
         if isinstance(found, Unmatched) and mailing.redacted:
             numbers = ", ".join(map(str, mailing.redacted))
             return replace(found, text=f"{found.text} (an address was erased from reference {numbers}, which ended it)")

@@ -309,6 +309,9 @@ async def test_an_expiry_that_says_nothing_is_refused(store: Store, wanted: byte
     reply = await rig.accept(content=b"X-MTA-Expire: " + wanted + b"\r\n" + CONTENT)
     assert str(reply).startswith("550 5.6.0 X-MTA-Expire must be a whole number with a unit: 30m, 6h or 2d [")
     assert re.fullmatch(r".*\[[0-9a-z]{26}\]", str(reply))
+    await store.rejections.drain()
+    (rejection,) = await store.rejections.last(1)
+    assert "X-MTA-Expire must be a whole number" in str(rejection.record["findings"])
 
 
 async def test_missing_fields_are_added_before_signing(store: Store) -> None:
