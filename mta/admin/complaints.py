@@ -1,7 +1,7 @@
 """Complaint cases: list, show, open, answer, decide, close.
 
-Invariants: an account sees and answers its own cases; only the operator and the abuse desk decide. Closing a case that
-ends its account needs a word of its own.
+Invariants: an account sees and answers its own cases, without the notes and costs of the desk; only the operator and
+the abuse desk decide. Closing a case that ends its account needs a word of its own.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ from policy.permission.consent import EVERY_TOPIC
 from policy.permission.evidence import load_assessor
 from policy.permission.suppression import Reason
 from policy.reputation import complaint
-from policy.reputation.complaint import Case, CaseState, Complaint, Source, StepRefused, is_persistent
+from policy.reputation.complaint import Case, CaseEventKind, CaseState, Complaint, Source, StepRefused, is_persistent
 
 COUNTED = 1_000_000  # closed cases that are looked through
 MOST_COSTS = 10**12  # of any currency
 OPEN = tuple(each for each in CaseState if each is not CaseState.CLOSED)
+OF_THE_DESK = (CaseEventKind.NOTE, CaseEventKind.COST)  # entries that the account does not get
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +63,27 @@ async def list_cases(
     account: str | None = None,
     states: Sequence[CaseState] | None = OPEN,
     limit: int = 100,
-) -> Sequence[complaint.Case]:
+) -> Sequence[Case]:
     """Return cases, the most urgent first. Raises NotFound, StoreUnavailable."""
-    return await context.store.cases.list(await context.account_filter(account), states=states, limit=limit)
+    found = await context.store.cases.list(await context.account_filter(account), states=states, limit=limit)
+    return [_shown(context, each) for each in found]
 
 
 async def story(context: AdminContext, number: int) -> CaseStory:
-    """Raises NotFound, StoreUnavailable."""
+    """Return a case with its history, as far as the actor gets it. Raises NotFound, StoreUnavailable."""
     try:
         found = await context.store.cases.show(number)
     except CaseError as error:
         raise NotFound(str(error)) from None
     if context.actor.account_id not in (None, found.case.account_id):
         raise NotFound(f"there is no case C-{number}")
-    return found
+    if context.actor.account_id is None:
+        return found
+    return CaseStory(_shown(context, found.case), [each for each in found.history if each.kind not in OF_THE_DESK])
+
+
+def _shown(context: AdminContext, case: Case) -> Case:
+    return case if context.actor.account_id is None else replace(case, costs=())
 
 
 async def dossier_pdf(context: AdminContext, number: int, language: TextLanguage) -> bytes:
@@ -120,9 +128,10 @@ async def answer(context: AdminContext, number: int, *, text: str, evidence: byt
     text = _required("text", text, "write what happened, and what is done about it")
     async with context.audited("complaint.answer", case.number, account_id=case.account_id):
         try:
-            return await context.store.cases.answer(number, text=text, by=context.actor.name, evidence=evidence)
+            changed = await context.store.cases.answer(number, text=text, by=context.actor.name, evidence=evidence)
         except CaseError as error:
             raise Refused(str(error)) from None
+    return replace(changed, case=_shown(context, changed.case))
 
 
 async def reject(context: AdminContext, desk: Desk, number: int, *, reason: str) -> CaseChanged:

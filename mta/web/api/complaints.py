@@ -137,13 +137,12 @@ def _item(case: Case) -> CaseItem:
     )
 
 
-def _details(story: CaseStory, *, with_notes: bool) -> CaseDetails:
+def _details(story: CaseStory) -> CaseDetails:
     history = [
         CaseEntryItem(
             at=each.at, by=each.by, kind=each.kind.value, data=plain(each.data), has_evidence=bool(each.evidence)
         )
         for each in story.history
-        if with_notes or each.kind.value not in ("note", "cost")
     ]
     dossier = plain(story.case.dossier) if story.case.dossier is not None else None
     return CaseDetails(**dict(_item(story.case)), dossier=dossier, history=history)
@@ -191,13 +190,13 @@ async def open_(context: Context, body: NewCase) -> CaseDetails:
         by=context.actor.name,
     )
     number = await complaints.open_case(context, new)
-    return _details(await complaints.story(context, number), with_notes=True)
+    return _details(await complaints.story(context, number))
 
 
 @router.operation("GET", "/{case}", READ)
 async def show(context: Context, case: CaseInPath) -> CaseDetails:
     """Return a case: its deadline, the consents when it was opened, and its history."""
-    return _details(await complaints.story(context, case), with_notes=context.actor.account_id is None)
+    return _details(await complaints.story(context, case))
 
 
 @router.operation("POST", "/{case}/answer", WRITE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mta.admin import complaints
 from mta.service.jobs.complaints import open_notifier
 from policy.reputation.complaint import CaseState
 from tests.unit.mta.web.pages.rig import Site
@@ -46,6 +47,20 @@ async def test_a_verdict_is_asked_for(site: Site) -> None:
     at = f"/complaints/{await _open(site, 'again')}"
     page = await site.ann.submit(at, f"{at}/close")
     assert (page.status, "choose one" in page.words) == (422, True)
+
+
+async def test_what_the_desk_noted_and_spent_is_not_the_accounts(site: Site) -> None:
+    at = f"/complaints/{await _open(site, 'once more')}"
+    number = int(at.rpartition("/")[2])
+    await complaints.note(site.context, number, "their proof looks forged")
+    await complaints.add_cost(site.context, number, "delisting", "250")
+    told = (await site.ann.get(at)).words
+    assert "looks forged" in told
+    assert "delisting: 250 EUR" in told
+    told = (await site.shop.get(at)).words
+    assert "once more" in told
+    assert "forged" not in told
+    assert "delisting" not in told
 
 
 async def test_the_dossier_comes_as_pdf(site: Site) -> None:
