@@ -6,7 +6,7 @@ Invariants: an account finds its own messages only; those of others look as if t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from mta.admin.backoffs import waited_for
@@ -15,7 +15,7 @@ from mta.admin.errors import NotFound
 from mta.admin.files.message_file import MessageFile, open_preparer, submitted
 from mta.mail.address import Address
 from mta.mail.identity import MessageId, format_id
-from mta.mail.shaping_action import ShapingAction
+from mta.mail.shaping_action import OPERATOR, ShapingAction
 from mta.observe.labels import QueueState
 from mta.store.journal.screening_history import Rejection
 from mta.store.queue.backoffs import PathBackoff
@@ -35,7 +35,7 @@ CONTENT = 256 * 1024  # octets that are shown
 @dataclass(frozen=True, slots=True)
 class MessageStory:
     """A message, the suppressions that hold now for its recipients, and what queued ones wait for: backoffs by
-    destination, actions by id."""
+    destination, actions by id, to an account without what operators say to each other."""
 
     story: Story
     suppressions: Sequence[Suppression]
@@ -59,12 +59,22 @@ async def explain(context: AdminContext, message_id: MessageId) -> MessageStory:
         raise NotFound(f"there is no record of {format_id(message_id)}; records are kept for retention.messages")
     addresses = [Address(*recipient.rsplit("@", 1)) for recipient in story.recipients]
     ready = {entry.destination for entry in story.queued if entry.state is QueueState.READY}
+    waited = {entry.waits_for for entry in story.queued}
     return MessageStory(
         story,
         await store.suppressions.find(story.account_id, addresses),
         await waited_for(context.settings, store, ready),
-        {action.id: action for action in store.shaping_actions.known},
+        {each.id: _shown(context, each) for each in store.shaping_actions.known if each.id in waited},
     )
+
+
+def _shown(context: AdminContext, action: ShapingAction) -> ShapingAction:
+    """Return an action that the actor's mail waits for. Its sample may answer mail of any account; what an operator
+    writes is for operators, what a rule says is for all."""
+    if context.actor.account_id is None:
+        return action
+    reason = "" if action.rule == OPERATOR else action.reason
+    return replace(action, author="", sample="", reason=reason, cancelled_by=None, cancel_reason=None)
 
 
 async def content(context: AdminContext, message_id: MessageId) -> ShownContent | None:

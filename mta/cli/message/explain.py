@@ -5,29 +5,26 @@ Invariants: nothing that is known is left out. No control character of a receive
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mta.cli.context import load_settings, with_store
+from mta.cli.context import load_settings, with_admin
 from mta.cli.options import ConfigOption, JsonOption, parse_message_id
-from mta.cli.output import fail, moment, plain, print_json, print_lines, relative, size
-from mta.mail.address import Address
+from mta.cli.output import moment, plain, print_json, print_lines, relative, size
 from mta.mail.hold import Hold, HoldSource
 from mta.mail.identity import format_id
 from mta.observe.labels import QueueState
 
 if TYPE_CHECKING:
+    from mta.admin.messages import MessageStory
     from mta.mail.shaping_action import ShapingAction
     from mta.store.journal.events import Event
     from mta.store.queue.backoffs import PathBackoff
     from mta.store.queue.explain import Story
     from mta.store.queue.queue import QueueEntry
-    from mta.store.store import Store
-    from policy.base import Suppression
 
 _Line = tuple[str, str]  # text, style of rich ("" for plain)
 
@@ -53,14 +50,6 @@ _WORDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Waits:
-    """What queued recipients wait for: backoffs by destination, shaping actions by id."""
-
-    backoffs: Mapping[str, PathBackoff]
-    actions: Mapping[int, ShapingAction]
-
-
 def register(app: typer.Typer) -> None:
     app.command("explain")(explain)
 
@@ -71,31 +60,19 @@ def explain(
     config: ConfigOption = None,
 ) -> None:
     """Show where a message came from, what was checked, every attempt with its reason, and what comes next."""
-    message_id, settings = parse_message_id(message), load_settings(config)
+    from mta.admin import messages
 
-    async def work(store: Store) -> tuple[Story, list[Suppression], _Waits] | None:
-        from mta.admin.backoffs import waited_for
-
-        story = await store.explain.message(message_id)
-        if story is None:
-            return None
-        addresses = [Address(*recipient.rsplit("@", 1)) for recipient in story.recipients]
-        ready = {entry.destination for entry in story.queued if entry.state is QueueState.READY}
-        suppressions = await store.suppressions.find(story.account_id, addresses)
-        actions = {action.id: action for action in store.shaping_actions.known}
-        return story, suppressions, _Waits(await waited_for(settings, store, ready), actions)
-
-    found = with_store(settings, work)
-    if found is None:
-        fail(f"there is no record of {message}; records are kept for retention.messages")
+    message_id = parse_message_id(message)
+    told = with_admin(load_settings(config), lambda context: messages.explain(context, message_id))
     if as_json:
-        print_json(_fields(*found))
+        print_json(_fields(told))
     else:
-        print_lines(_tell(*found, datetime.now(UTC)))
+        print_lines(_tell(told, datetime.now(UTC)))
 
 
-def _tell(story: Story, suppressions: Sequence[Suppression], waits: _Waits, now: datetime) -> Iterator[_Line]:
-    """Yield the whole story, line by line. ``suppressions``: those that hold now for its recipients."""
+def _tell(told: MessageStory, now: datetime) -> Iterator[_Line]:
+    """Yield the whole story, line by line."""
+    story = told.story
     yield f"Message {format_id(story.message_id)}", "bold"
     yield from _origin(story)
     yield "", ""
@@ -118,7 +95,7 @@ def _tell(story: Story, suppressions: Sequence[Suppression], waits: _Waits, now:
         yield from _event(event, _recipient(story, event.recipient_index), tries.get(event.recipient_index or 0, 0))
     yield "", ""
     yield "Now", "bold"
-    yield from _now(story, suppressions, waits, now)
+    yield from _now(told, now)
 
 
 def _origin(story: Story) -> Iterator[_Line]:
@@ -194,20 +171,21 @@ def _where(data: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _now(story: Story, suppressions: Sequence[Suppression], waits: _Waits, now: datetime) -> Iterator[_Line]:
+def _now(told: MessageStory, now: datetime) -> Iterator[_Line]:
+    story = told.story
     queued = {entry.recipient_index: entry for entry in story.queued}
     last = {event.recipient_index: event.kind for event in story.events if event.kind in _STYLES}
     for n, recipient in enumerate(story.recipients):
         if n in queued:
             yield f"  {recipient}: {_state(queued[n], now)}", "yellow"
-            if action := waits.actions.get(queued[n].waits_for or 0):
+            if action := told.actions.get(queued[n].waits_for or 0):
                 yield f"      waits for {_action(action)}", "yellow"
-            elif backoff := waits.backoffs.get(queued[n].destination):
+            elif backoff := told.backoffs.get(queued[n].destination):
                 yield f"      waits for {backoff.source} -> {backoff.site}, {_backoff(backoff)}", "yellow"
         else:
             ended = last.get(n, "no longer queued")
             yield f"  {recipient}: {ended}", _STYLES.get(ended, "")
-    for suppression in suppressions:
+    for suppression in told.suppressions:
         scope = "all accounts" if suppression.account_id is None else "this account"
         since = moment(suppression.since)
         yield f"  {suppression.address} is suppressed for {scope} since {since}: {suppression.why}", "magenta"
@@ -245,14 +223,14 @@ def _action(action: ShapingAction) -> str:
     return f"{words}: {action.reason}; mta shaping actions cancel {action.id} ends it"
 
 
-def _fields(story: Story, suppressions: Sequence[Suppression], waits: _Waits) -> dict[str, Any]:
-    fields: dict[str, Any] = plain(story)
+def _fields(told: MessageStory) -> dict[str, Any]:
+    fields: dict[str, Any] = plain(told.story)
     return fields | {
         "events": [
             {"at": event.at, "recipient_index": event.recipient_index, "kind": event.kind, **event.data}
-            for event in story.events
+            for event in told.story.events
         ],
-        "backoffs": [{"destination": each, **plain(backoff)} for each, backoff in waits.backoffs.items()],
+        "backoffs": [{"destination": each, **plain(backoff)} for each, backoff in told.backoffs.items()],
         "suppressed": [
             {
                 "address": each.address,
@@ -261,6 +239,6 @@ def _fields(story: Story, suppressions: Sequence[Suppression], waits: _Waits) ->
                 "rule": each.rule,
                 "since": each.since,
             }
-            for each in suppressions
+            for each in told.suppressions
         ],
     }

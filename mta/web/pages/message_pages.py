@@ -191,7 +191,7 @@ def _standings(told: MessageStory) -> list[RecipientStanding]:
 def _waiting(told: MessageStory, entry: QueueEntry, reply: str, rule: str, tries: int) -> RecipientStanding:
     waits = ""
     if action := told.actions.get(entry.waits_for or 0):
-        waits = f"Shaping action {action.id} ({action.name}): {action.reason}"
+        waits = f"Shaping action {action.id} ({action.name})" + (f": {action.reason}" if action.reason else "")
     elif backoff := told.backoffs.get(entry.destination):
         waits = f"Backoff of {backoff.source} to {backoff.site}, after: {backoff.reply}"
     if entry.bounce:
