@@ -71,7 +71,8 @@ class ListCounts:
 
 @dataclass(frozen=True, slots=True)
 class ListFinding:
-    """``hold``: whether mailings wait for a decision. ``text``: for operators; it names no address."""
+    """``hold``: whether mailings wait for a decision. ``text``: for the account, too; it names no address and no
+    other account."""
 
     sign: ListSign
     hold: bool
@@ -133,11 +134,11 @@ def judge_counts(counts: ListCounts, limits: ListThresholds) -> Iterator[ListFin
         yield ListFinding(ListSign.TRAPS, counts.traps >= limits.traps_hold, f"{counts.traps} trap addresses")
 
 
-def judge_overlap(own: Sketch, other: Sketch, account: str, limits: ListThresholds) -> ListFinding | None:
-    """Return what a list of another ``account`` says of one."""
+def judge_overlap(own: Sketch, other: Sketch, limits: ListThresholds) -> ListFinding | None:
+    """Return what a list of another account says of one."""
     share, shorter = own.share(other), min(own.addresses, other.addresses)
     rate = share * shorter / max(shorter, limits.overlap_floor)
     if rate < limits.overlap_warn:
         return None
-    text = f"about {share:.0%} of {shorter} addresses are in a list of account {account}, too"
+    text = f"about {share:.0%} of {shorter} addresses are in a list of another account, too"
     return ListFinding(ListSign.OVERLAP, rate >= limits.overlap_hold, text)

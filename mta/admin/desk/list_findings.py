@@ -1,11 +1,12 @@
 """Findings in imported lists: signs that a list was not collected by its owner.
 
-Invariants: an account sees its own findings; only an operator dismisses one.
+Invariants: an account sees its own findings, without the name of another account; only an operator dismisses one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from mta.admin.context import AdminContext
 from mta.admin.errors import InvalidValue, NotFound
@@ -22,14 +23,22 @@ async def list_all(
 ) -> Sequence[RecordedFinding]:
     """Return findings, the newest first. ``dismissed``: those too. Raises NotFound, StoreUnavailable."""
     owner = await context.account_filter(account)
-    return await context.store.address_lists.list(owner, every=dismissed, limit=limit)
+    found = await context.store.address_lists.list(owner, every=dismissed, limit=limit)
+    return found if context.actor.account_id is None else [replace(each, other=None) for each in found]
 
 
 async def check(store: Store, profiles: Mapping[str, Handling]) -> list[RecordedFinding]:
     """Judge the lists that changed; log and return what is new. Raises StoreUnavailable."""
     found = await store.address_lists.check({name: profile.lists for name, profile in profiles.items()})
     for each in found:
-        log.warning("list flagged", finding=each.id, account=each.account, sign=each.sign.value, found=each.text)
+        log.warning(
+            "list flagged",
+            finding=each.id,
+            account=each.account,
+            sign=each.sign.value,
+            found=each.text,
+            other=each.other,
+        )
     return found
 
 

@@ -46,7 +46,14 @@ def findings(
         print_json([plain(each) for each in found])
         return
     rows = [
-        (str(each.id), each.account, each.file[:12] or "single records", minute(each.found_at), state(each), each.text)
+        (
+            str(each.id),
+            each.account,
+            each.file[:12] or "single records",
+            minute(each.found_at),
+            state(each),
+            text_of(each),
+        )
         for each in found
     ]
     print_table(_COLUMNS, rows, empty="Nothing was found.", limit=limit)
@@ -64,6 +71,11 @@ def dismiss_finding(
     reason = require_text(reason, "--reason")
     with_admin(load_settings(config), lambda context: list_findings.dismiss(context, number, reason=reason), by=by)
     print(f"Finding {number} dismissed by {by or operator()}: {reason}.")
+
+
+def text_of(finding: RecordedFinding) -> str:
+    """Return what was found, with the other account."""
+    return finding.text + (f" ({finding.other})" if finding.other else "")
 
 
 def state(finding: RecordedFinding) -> str:

@@ -19,6 +19,7 @@ import typer
 
 from mta.admin.files.consent_fields import ImportDefaults
 from mta.admin.files.table_file import TableFile, UnusableFile
+from mta.cli.consent.findings import text_of
 from mta.cli.context import load_settings, with_admin
 from mta.cli.options import ConfigOption, DryRunOption
 from mta.cli.output import fail, progress
@@ -143,7 +144,7 @@ def _print(counts: ConsentCounts, findings: Sequence[RecordedFinding]) -> None:
             print(f"  {count:>7}  {described(name)}")
     for each in findings:
         wait = "; the account's mailings wait for a decision" if each.hold else ""
-        print(f"Finding {each.id}: {each.text}{wait} (mta consent findings).")
+        print(f"Finding {each.id}: {text_of(each)}{wait} (mta consent findings).")
 
 
 def _zone(name: str | None) -> tzinfo | None:

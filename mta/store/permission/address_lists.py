@@ -83,7 +83,8 @@ class ListFindingError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RecordedFinding:
-    """A finding as operators see it. ``file``: SHA-256 of the list, hexadecimal; "": addresses that came one by one."""
+    """A finding as operators see it. ``file``: SHA-256 of the list, hexadecimal; "": addresses that came one by one.
+    ``other``: the account that has such a list, too."""
 
     id: int
     account: str
@@ -91,6 +92,7 @@ class RecordedFinding:
     sign: ListSign
     hold: bool
     text: str
+    other: str | None
     found_at: datetime
     dismissed_at: datetime | None
     dismissed_by: str | None
@@ -140,9 +142,7 @@ class AddressLists:
             for other in page:
                 sketch = Sketch(other["sketch"])
                 for row, mine, its in own:
-                    if other["account_id"] != row["account_id"] and (
-                        finding := judge_overlap(mine, sketch, other["name"], its)
-                    ):
+                    if other["account_id"] != row["account_id"] and (finding := judge_overlap(mine, sketch, its)):
                         found.append((row, other["account_id"], finding))
                 await asyncio.sleep(0)  # a thousand lists take seconds
         return await self._record(changed, found)
@@ -218,6 +218,7 @@ def _finding_of(row: Any) -> RecordedFinding:
         ListSign(row["sign"]),
         row["hold"],
         row["text"],
+        row["other"],
         row["found_at"],
         row["dismissed_at"],
         row["dismissed_by"],

@@ -11,6 +11,7 @@ from typing import Any
 from starlette.datastructures import UploadFile
 
 from mta.admin import consents
+from mta.admin.desk import list_findings
 from mta.admin.errors import InvalidValue
 from mta.admin.files import import_jobs
 from mta.admin.senders import accounts
@@ -52,7 +53,7 @@ async def overview(page: PageRequest) -> Answer:
             if page.is_operator:
                 cells.append(tables.link(details.account.name, f"/accounts/{details.account.name}"))
             rows.append(cells)
-    findings = await page.context.store.address_lists.list(page.context.actor.account_id)
+    findings = await list_findings.list_all(page.context)
     jobs = await page.context.store.jobs.list(page.context.actor.account_id, limit=JOBS)
     values = {
         "lists": PageTable.sorted(page, "Lists", titles, rows, empty="No list is recorded."),

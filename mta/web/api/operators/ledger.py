@@ -50,7 +50,7 @@ class VerifiedLedger(Model):
 
 class ListFindingItem(Model):
     """``hold``: mailings of the account wait until it is dismissed. ``file``: SHA-256 of the list; empty: records that
-    came one by one."""
+    came one by one. ``other``: the account that has such a list, too; for operators."""
 
     id: int
     account: str
@@ -58,6 +58,7 @@ class ListFindingItem(Model):
     sign: ListSign
     hold: bool
     text: str
+    other: str | None
     found_at: datetime
     dismissed_at: datetime | None
     dismissed_by: str | None

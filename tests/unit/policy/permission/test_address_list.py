@@ -49,12 +49,12 @@ def test_the_share_of_the_shorter_list(size: int, common: int) -> None:
 
 def test_an_overlap_is_judged_from_a_floor_on() -> None:
     many, few = hashes(2_000, 1), hashes(200, 3)
-    found = judge_overlap(Sketch().extended(many), Sketch().extended([*many, *few]), "other", LIMITS)
+    found = judge_overlap(Sketch().extended(many), Sketch().extended([*many, *few]), LIMITS)
     assert found
     assert (found.sign, found.hold) == (ListSign.OVERLAP, True)
-    assert found.text == "about 100% of 2000 addresses are in a list of account other, too"
-    assert judge_overlap(Sketch().extended(few), Sketch().extended([*many, *few]), "other", LIMITS) is None
-    assert judge_overlap(Sketch(), Sketch(), "other", LIMITS) is None
+    assert found.text == "about 100% of 2000 addresses are in a list of another account, too"
+    assert judge_overlap(Sketch().extended(few), Sketch().extended([*many, *few]), LIMITS) is None
+    assert judge_overlap(Sketch(), Sketch(), LIMITS) is None
 
 
 @pytest.mark.parametrize(

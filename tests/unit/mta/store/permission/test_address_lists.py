@@ -41,7 +41,7 @@ async def test_one_list_in_two_accounts_is_found(store: Store) -> None:
     await bring(store, 2, *(each.upper() for each in PEOPLE), "another@example.net", file=b"g" * 32)
     (found,) = await store.address_lists.check(LIMITS)
     assert (found.account, found.sign, found.hold) == ("two", ListSign.OVERLAP, True)
-    assert found.text == "about 100% of 60 addresses are in a list of account one, too"
+    assert (found.text, found.other) == ("about 100% of 60 addresses are in a list of another account, too", "one")
     assert await store.address_lists.check(LIMITS) == []
     assert await make.count(store, "event where kind = 'list_finding'") == 1
 

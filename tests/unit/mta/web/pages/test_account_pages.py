@@ -167,3 +167,17 @@ async def test_papers_are_registered_in_a_language_changed_and_removed(site: Sit
     removed = await site.ann.submit(f"{at}?language=nl", f"{at}/remove", reason="wrong papers")
     assert "are removed" in removed.words
     assert (await site.store.accounts.find("club")).account.identities == ()
+
+
+async def test_a_finding_does_not_name_another_account_to_an_account(site: Site) -> None:
+    club, shop = [(await site.context.account(each)).account.id for each in ("club", "shop")]
+    text = "about 90% of 5000 addresses are in a list of another account, too"
+    async with site.store._database.session() as connection:
+        await connection.execute(
+            "insert into list_finding (account_id, file, sign, other_id, hold, text)"
+            " values ($1, '', 'overlap', $2, false, $3)",
+            club, shop, text,
+        )  # fmt: skip
+    told = (await site.browsers["club"].get("/consents")).words
+    assert (text in told, "shop" in told) == (True, False)
+    assert f"{text} ( shop )" in (await site.ann.get("/consents")).words
