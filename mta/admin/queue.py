@@ -6,7 +6,7 @@ sees its own mail only, and may give it up; it cannot end what an operator or a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from datetime import datetime
 from enum import Enum
@@ -15,6 +15,7 @@ from typing import Any, assert_never
 from mta.admin import backoffs
 from mta.admin.context import AdminContext
 from mta.admin.errors import Forbidden, InvalidValue
+from mta.mail.address import Address, AddressError, parse_domain
 from mta.mail.identity import MessageId, format_id
 from mta.store.queue.holds import QueueChange
 from mta.store.queue.queue import By, Group, Queue, QueueEntry, QueueFilter
@@ -46,6 +47,30 @@ def own(context: AdminContext, which: QueueFilter) -> QueueFilter:
     """Return the filter, confined to the actor's account."""
     account_id = context.actor.account_id
     return which if account_id is None else replace(which, account_id=account_id)
+
+
+async def read_filter(context: AdminContext, typed: QueueFilter, account: str | None) -> QueueFilter:
+    """Return a filter as it was typed in the spelling of the queue, for ``account`` or all that the actor may see.
+
+    Raises InvalidValue, NotFound, StoreUnavailable.
+    """
+    return replace(
+        typed,
+        account_id=await context.account_filter(account),
+        destination=_read("destination", parse_domain, typed.destination),
+        address=_read("recipient", _address, typed.address),
+    )
+
+
+def _read(name: str, parse: Callable[[str], str], text: str | None) -> str | None:
+    try:
+        return parse(text) if text else None
+    except AddressError as error:
+        raise InvalidValue(name, f"{(text or '')[:100]!r}: {error}") from None
+
+
+def _address(text: str) -> str:
+    return str(Address.parse(text))
 
 
 async def summary(

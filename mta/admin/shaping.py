@@ -6,13 +6,14 @@ Invariants: only operators see and change them: they are about mail of all accou
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from mta.admin.context import AdminContext
 from mta.admin.errors import InvalidValue, NotFound, Refused
 from mta.delivery.egress.pools import SourcePools
 from mta.delivery.egress.sources import configured
+from mta.mail.address import AddressError, parse_domain
 from mta.mail.shaping_action import OPERATOR, ActionScope, Effect, NewAction, ShapingAction
 from mta.store.reputation.shaping_actions import ActionError, CancelledActions
 
@@ -85,12 +86,8 @@ async def reroute(
 
 async def _begin(context: AdminContext, new: NewAction, action_name: str, refusal: str) -> ShapingAction:
     context.require_operator()
+    new = replace(new, scope=await _known_scope(context, new.scope))
     scope = new.scope
-    if scope == ActionScope():
-        raise InvalidValue("scope", "say which mail: a source, site, domain, account or mailing")
-    names = [each.name for each in configured(context.settings.egress)]
-    if scope.source not in (None, *names):
-        raise InvalidValue("source", f"there is no source {scope.source!r}; there are {', '.join(names)}")
     if not new.reason:
         raise InvalidValue("reason", "say why: the reason is kept, and shown to other operators")
     if not 0 < new.seconds <= LONGEST.total_seconds():
@@ -101,6 +98,21 @@ async def _begin(context: AdminContext, new: NewAction, action_name: str, refusa
             raise Refused(refusal)
         entry.after.update(id=action.id, expires_at=action.expires_at, pool=new.pool)
     return action
+
+
+async def _known_scope(context: AdminContext, scope: ActionScope) -> ActionScope:
+    """Return a scope in the spelling of queued mail, so that it fits some. Raises InvalidValue, StoreUnavailable."""
+    if scope == ActionScope():
+        raise InvalidValue("scope", "say which mail: a source, site, domain, account or mailing")
+    names = [each.name for each in configured(context.settings.egress)]
+    if scope.source not in (None, *names):
+        raise InvalidValue("source", f"there is no source {scope.source!r}; there are {', '.join(names)}")
+    if scope.mailing is not None and await context.store.mailings.show(scope.mailing) is None:
+        raise InvalidValue("mailing", f"there is no mailing with the id {scope.mailing[:100]!r}")
+    try:
+        return replace(scope, domain=parse_domain(scope.domain) if scope.domain is not None else None)
+    except AddressError as error:
+        raise InvalidValue("domain", f"{(scope.domain or '')[:100]!r}: {error}") from None
 
 
 async def cancel(context: AdminContext, found: Sequence[ActionDetails], *, reason: str) -> CancelledActions:

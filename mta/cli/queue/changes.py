@@ -103,7 +103,7 @@ def _command(change: QueueCommand) -> Callable[..., None]:
         settings = load_settings(config)
 
         async def make(context: AdminContext, *, count: bool) -> QueueChanged:
-            which, ids = await selection.chosen(context.store)
+            which, ids = await selection.chosen(context)
             return await queue.change(
                 context,
                 QueueAction(change.name),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mta.admin.backoffs import DELAYS
-from mta.cli.context import load_settings, with_store
+from mta.cli.context import load_settings, with_admin, with_store
 from mta.cli.options import AccountOption, ConfigOption, JsonOption, parse_message_id
 from mta.cli.output import Column, fail, moment, print_details, print_json, print_lines, print_table, relative
 from mta.cli.queue import changes
@@ -37,6 +37,7 @@ from mta.observe.labels import QueueState
 from mta.store.queue.queue import By
 
 if TYPE_CHECKING:
+    from mta.admin.context import AdminContext
     from mta.store.queue.queue import Group, QueueEntry
     from mta.store.store import Store
 
@@ -125,13 +126,13 @@ def list_(
         ids or (), destination, account, stream, topic, mailing, sender, recipient, state, older_than, reply, held_by
     )
 
-    async def work(store: Store) -> list[QueueEntry]:
-        which, messages = await selection.chosen(store)
+    async def work(context: AdminContext) -> list[QueueEntry]:
+        which, messages = await selection.chosen(context)
         filters = [replace(which, message_id=each) for each in messages] or [which]
-        found = [entry for each in filters for entry in await store.queue.list(each, limit=limit)]
+        found = [entry for each in filters for entry in await context.store.queue.list(each, limit=limit)]
         return found[:limit]
 
-    found = with_store(load_settings(config), work)
+    found = with_admin(load_settings(config), work)
     if as_json:
         print_json(found)
         return

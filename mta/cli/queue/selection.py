@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mta.cli.context import account_id
-from mta.cli.options import parse_address, parse_domain, parse_message_id, require_span
+from mta.cli.options import parse_message_id, require_span
 from mta.mail.hold import HoldSource
 from mta.mail.message import Stream
 from mta.observe.labels import QueueState
 
 if TYPE_CHECKING:
+    from mta.admin.context import AdminContext
     from mta.mail.identity import MessageId
     from mta.store.queue.queue import QueueFilter
-    from mta.store.store import Store
 
 IdsArgument = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Only these messages.")]
 DestinationOption = Annotated[str | None, typer.Option(metavar="DOMAIN", help="Only recipients in this domain.")]
@@ -52,25 +51,25 @@ class QueueSelection:
     reply: str | None
     held_by: HoldSource | None
 
-    async def chosen(self, store: Store) -> tuple[QueueFilter, list[MessageId]]:
+    async def chosen(self, context: AdminContext) -> tuple[QueueFilter, list[MessageId]]:
         """Return the filter, and the messages named; exit status 2 for a value that cannot be read."""
+        from mta.admin import queue
         from mta.store.queue.queue import QueueFilter
 
         ids = [parse_message_id(text) for text in self.ids]
-        common = QueueFilter(
-            account_id=await account_id(store, self.account),
-            destination=parse_domain(self.destination) if self.destination else None,
+        typed = QueueFilter(
+            destination=self.destination,
             stream=self.stream,
             topic=self.topic,
             mailing=self.mailing,
-            address=str(parse_address(self.recipient)) if self.recipient else None,
+            address=self.recipient,
             state=self.state,
             reply=self.reply,
             sender=self.sender,
             before=_before(self.older_than),
             held_by=self.held_by,
         )
-        return common, ids
+        return await queue.read_filter(context, typed, self.account), ids
 
 
 def _before(older_than: str | None) -> datetime | None:

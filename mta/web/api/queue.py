@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 
@@ -13,7 +12,6 @@ from pydantic import AwareDatetime, Field
 from mta.admin import queue
 from mta.admin.errors import InvalidValue
 from mta.admin.queue import QueueAction
-from mta.mail.address import Address, AddressError, parse_domain
 from mta.mail.hold import HoldSource
 from mta.mail.identity import MessageId, format_id, parse_id
 from mta.mail.message import Stream
@@ -46,23 +44,20 @@ class QueueWhich(Model):
     before: AwareDatetime | None = Field(None, description="Only mail accepted before.")
     held_by: HoldSource | None = None
 
-    def filter(self) -> QueueFilter:
-        """Raises InvalidValue."""
-        try:
-            return QueueFilter(
-                destination=parse_domain(self.destination) if self.destination else None,
-                stream=self.stream,
-                topic=self.topic,
-                mailing=self.mailing,
-                address=str(Address.parse(self.recipient)) if self.recipient else None,
-                state=self.state,
-                reply=self.reply,
-                sender=self.sender,
-                before=self.before,
-                held_by=self.held_by,
-            )
-        except AddressError as error:
-            raise InvalidValue("recipient" if self.recipient else "destination", str(error)) from None
+    @property
+    def typed(self) -> QueueFilter:
+        return QueueFilter(
+            destination=self.destination,
+            stream=self.stream,
+            topic=self.topic,
+            mailing=self.mailing,
+            address=self.recipient,
+            state=self.state,
+            reply=self.reply,
+            sender=self.sender,
+            before=self.before,
+            held_by=self.held_by,
+        )
 
 
 class HoldItem(Model):
@@ -159,7 +154,7 @@ WhichParameters = Annotated[QueueWhich, Depends(_which)]
 
 async def confined_filter(context: Context, which: QueueWhich) -> QueueFilter:
     """Return the filter, for the account that it names or the actor is of. Raises InvalidValue, NotFound."""
-    return replace(which.filter(), account_id=await context.account_filter(which.account))
+    return await queue.read_filter(context, which.typed, which.account)
 
 
 def _item(entry: QueueEntry) -> QueueItem:

@@ -162,7 +162,7 @@ async def begin(page: PageRequest) -> Answer:
     scope = ActionScope(
         source=page.text("source") or None,
         site=page.text("site") or None,
-        domain=page.text("domain").lower() or None,
+        domain=page.text("domain") or None,
         account_id=(await page.context.account(account)).account.id if account else None,
         mailing=page.text("mailing") or None,
     )
@@ -172,9 +172,9 @@ async def begin(page: PageRequest) -> Answer:
     reason = page.text("reason")
     if pool := page.text("pool"):
         action = await shaping.reroute(page.context, scope, pool, span=wanted, reason=reason)
-        return Redirect(f"/shaping/{action.id}", f"Leaves from pool {pool}: {scope}.")
+        return Redirect(f"/shaping/{action.id}", f"Leaves from pool {pool}: {action.scope}.")
     action = await shaping.pause(page.context, scope, span=wanted, reason=reason)
-    return Redirect(f"/shaping/{action.id}", f"Paused: {scope}.")
+    return Redirect(f"/shaping/{action.id}", f"Paused: {action.scope}.")
 
 
 @routes.get("/shaping/{number}", "shaping:read", operator=True)

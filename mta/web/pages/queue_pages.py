@@ -99,12 +99,10 @@ async def read_filter(page: PageRequest, given: Mapping[str, str]) -> QueueFilte
     number = message_id(given.get("id", "")) if given.get("id") else None
     if given.get("id") and number is None:
         raise InvalidValue("id", "this is not the id of a message: 26 letters and digits")
-    account = given.get("account") or None
     age = given.get("age", "")
-    return QueueFilter(
+    typed = QueueFilter(
         message_id=number,
-        account_id=(await page.context.account(account)).account.id if account else page.context.actor.account_id,
-        destination=given.get("destination", "").lower() or None,
+        destination=given.get("destination") or None,
         stream=_choice(Stream, given.get("stream")),
         topic=given.get("topic") or None,
         mailing=given.get("mailing") or None,
@@ -115,6 +113,7 @@ async def read_filter(page: PageRequest, given: Mapping[str, str]) -> QueueFilte
         before=datetime.now(UTC) - timedelta(hours=_HOURS[age]) if age in _HOURS else None,
         held_by=_choice(HoldSource, given.get("held_by")),
     )
+    return await queue.read_filter(page.context, typed, given.get("account") or None)
 
 
 def _choice(kind: Any, value: str | None) -> Any:

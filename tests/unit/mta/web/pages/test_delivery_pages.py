@@ -51,5 +51,11 @@ async def test_mail_is_paused_or_leaves_from_another_pool(site: Site) -> None:
     assert "Leaves from pool default: domain slow.example" in rerouted.words
     wrong = await site.ann.submit("/shaping", "/shaping", **given, pool="none")
     assert (wrong.status, "there is no pool" in wrong.words) == (422, True)
+    spelt = await site.ann.submit("/shaping", "/shaping", **{**given, "domain": "Bücher.example"})
+    assert "Paused: domain xn--bcher-kva.example" in spelt.words
+    unknown = await site.ann.submit("/shaping", "/shaping", **{**given, "domain": "", "mailing": "spring"})
+    assert (unknown.status, "there is no mailing" in unknown.words) == (422, True)
+    none = await site.ann.submit("/shaping", "/shaping", **{**given, "domain": "no domain"})
+    assert (none.status, "not a valid domain" in none.words) == (422, True)
     actions = [row.action for row in await site.store.audit.list(action="shaping", limit=10) if row.outcome == "done"]
-    assert actions == ["shaping.reroute", "shaping.pause"]
+    assert actions == ["shaping.pause", "shaping.reroute", "shaping.pause"]

@@ -47,3 +47,11 @@ async def test_an_account_sees_the_actions_that_its_mail_waits_for_without_what_
     told = (await site.shop.get(f"/messages/{format_id(number)}")).words
     assert f"Shaping action {waited.id} (suspend)" in told
     assert "sends spam" not in told
+
+
+async def test_the_queue_is_searched_for_a_domain_in_any_spelling(site: Site) -> None:
+    await _queued(site, "ida@bücher.example")
+    for typed in ("Bücher.example", "xn--bcher-kva.example"):
+        assert "ida@" in (await site.ann.get("/queue/list", params={"destination": typed})).words
+    assert "ida@" in (await site.ann.get("/queue/list", params={"recipient": "Ida@BÜCHER.example"})).words
+    assert "not a valid domain" in (await site.ann.get("/queue/list", params={"destination": "no domain"})).words
