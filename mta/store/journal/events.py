@@ -19,6 +19,7 @@ from mta.store.journal.message_terms import TERMS, term
 from mta.store.postgres.database import Database
 
 HEARD = 2000  # messages whose replies are looked through
+LOOKED_THROUGH = 100_000  # newest messages, for those of an account
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +37,17 @@ class Event:
 _TROUBLES = """
 select e.at, e.message_id, e.recipient_index, e.kind, e.data,
     m.record -> 'recipients' ->> e.recipient_index as recipient
-from (select * from event where message_id is not null order by message_id desc limit 1000) e
-join message m on m.id = e.message_id
-where e.kind in ('deferred', 'failed', 'expired') and ($2::bigint is null or m.account_id = $2)
-order by e.at desc limit $1"""
+from {events}
+where e.kind in ('deferred', 'failed', 'expired') order by e.at desc limit $1"""
+_OF_ALL = """(
+    select * from event where message_id is not null order by message_id desc limit 1000
+) e join message m on m.id = e.message_id"""
+# No index has the messages of an account: it would cost each message. An account's newest are looked for among many.
+_OF_ACCOUNT = f"""(
+    select id, record from (
+        select id, account_id, record from message order by id desc limit {LOOKED_THROUGH}
+    ) newest where account_id = $2 order by id desc limit 1000
+) m join event e on e.message_id = m.id"""  # noqa: S608 - our own text
 
 
 # What messages heard from a domain: the newest of all, or the newest that went there. How many is part of the text: of
@@ -73,9 +81,13 @@ class Events:
             )  # fmt: skip
 
     async def troubles(self, limit: int, account_id: int | None = None) -> list[tuple[str, Event]]:
-        """Return what went wrong with the newest messages: the recipient and the event. Raises StoreUnavailable."""
+        """Return what went wrong with the newest messages, of all or of an account: the recipient and the event.
+
+        Raises StoreUnavailable.
+        """
+        events, of = (_OF_ALL, ()) if account_id is None else (_OF_ACCOUNT, (account_id,))
         async with self._database.session() as connection:
-            rows = await connection.fetch(_TROUBLES, limit, account_id)
+            rows = await connection.fetch(_TROUBLES.format(events=events), limit, *of)
         return [(row["recipient"], _event(row)) for row in rows]
 
     async def replies_of(self, domains: Sequence[str], limit: int) -> list[Event]:

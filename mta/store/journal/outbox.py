@@ -78,13 +78,14 @@ from (select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as next) one 
     select transaction::text::bigint from pg_prepared_xacts where database = current_database()
 ) running on true"""
 
-_READ = """
+_EVENTS = """
 select
     o.id, o.at, o.kind, o.message_id, o.data, m.record -> 'recipients' ->> o.recipient_index as recipient,
     m.record ->> 'mailing' as mailing, m.record ->> 'topic' as topic, m.record ->> 'stream' as stream
 from outbox o left join message m on m.id = o.message_id
-where o.account_id = $1 and o.id > $2 and o.id <= $3 and (cardinality($4::text[]) = 0 or o.kind = any($4))
-order by o.id limit $5"""
+where o.account_id = $1 and o.id <= $2 and (cardinality($3::text[]) = 0 or o.kind = any($3))"""
+_READ = _EVENTS + " and o.id > $5 order by o.id limit $4"
+_LATEST = _EVENTS + " order by o.id desc limit $4"
 
 _NEWEST = "select coalesce(max(id), 0) from outbox where account_id = $1"
 
@@ -146,7 +147,15 @@ class Outbox:
         Raises StoreUnavailable.
         """
         async with self._database.session() as connection:
-            rows = await connection.fetch(_READ, account_id, after, upto, list(kinds), limit)
+            rows = await connection.fetch(_READ, account_id, upto, list(kinds), limit, after)
+        return [_occurrence(row) for row in rows]
+
+    async def latest(
+        self, account_id: int, upto: int, kinds: Sequence[str] = (), limit: int = 50
+    ) -> list[AccountEvent]:
+        """The account's last events with ids to ``upto`` (included), the last one first. Raises StoreUnavailable."""
+        async with self._database.session() as connection:
+            rows = await connection.fetch(_LATEST, account_id, upto, list(kinds), limit)
         return [_occurrence(row) for row in rows]
 
     async def newest(self, account_id: int) -> int:

@@ -22,7 +22,6 @@ routes = PageRoutes()
 
 READ, WRITE = "webhooks:read", "webhooks:write"
 EVENTS = 50  # shown
-LOOKED_AT = 2000  # newest events of an account, of which those are shown that fit
 
 
 @routes.get("/webhooks", READ)
@@ -63,9 +62,7 @@ def state_of(webhook: WebhookDetails) -> tuple[str, str]:
 async def _newest(page: PageRequest, account_id: int, kinds: Sequence[str] = ()) -> list[AccountEvent]:
     """Return the newest events of an account, the latest first."""
     outbox = page.context.store.outbox
-    upto = await outbox.watermark()
-    after = max(0, await outbox.newest(account_id) - LOOKED_AT)
-    return (await outbox.read(account_id, after, upto, kinds, LOOKED_AT))[: -EVENTS - 1 : -1]
+    return await outbox.latest(account_id, await outbox.watermark(), kinds, EVENTS)
 
 
 def _event_table(events: Sequence[AccountEvent], webhook: WebhookDetails | None = None) -> PageTable:

@@ -27,3 +27,17 @@ async def test_the_replies_of_a_domain_are_found_however_old(
     assert [each.kind for each in heard] == ["failed", "failed"]
     assert len(await store.events.replies_of(["first.example", "second.example"], 10)) == 3
     assert await store.events.replies_of([], 10) == []
+
+
+async def test_what_went_wrong_with_an_accounts_mail_is_found_behind_that_of_others(store: Store) -> None:
+    for account_id, recipient in ((1, "ann@first.example"), (2, "bob@first.example")):
+        delivery = await put(store, recipient, account_id=account_id)
+        await store.results.write([result(delivery, [failed(delivery.recipients[0], reply=NO)], provider="x")])
+    async with store._database.session() as connection:
+        await connection.execute(
+            "insert into event (message_id, recipient_index, kind, data)"
+            " select $1, 0, 'deferred', '{}' from generate_series(1, 1001)",
+            delivery.message_id,
+        )
+    assert [recipient for recipient, _ in await store.events.troubles(5, 1)] == ["ann@first.example"]
+    assert [recipient for recipient, _ in await store.events.troubles(5)] == ["bob@first.example"] * 5

@@ -210,3 +210,14 @@ async def test_where_a_time_begins(store: Store, shop: int) -> None:
     first, second = await read(store, shop)
     assert await store.outbox.before(shop, first.at) == first.id - 1
     assert await store.outbox.before(shop, make.now() + timedelta(hours=1)) == second.id
+
+
+async def test_the_last_events_of_an_account_are_found_however_far_apart(store: Store, shop: int) -> None:
+    for n in range(3):
+        async with store._database.session() as connection:
+            await outbox.note(connection, shop, "held" if n == 1 else "accepted", {"n": n})
+            await connection.execute("select setval('outbox_id_seq', (select last_value + 5000 from outbox_id_seq))")
+    upto = await store.outbox.watermark()
+    assert [each.data["n"] for each in await store.outbox.latest(shop, upto)] == [2, 1, 0]
+    assert [each.data["n"] for each in await store.outbox.latest(shop, upto, ("accepted",), 1)] == [2]
+    assert [each.data["n"] for each in await store.outbox.latest(shop, upto, ("held",), 5)] == [1]
