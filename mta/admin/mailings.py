@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from mta.admin.context import AdminContext
 from mta.admin.errors import Forbidden, InvalidValue, NotFound, Refused
 from mta.admin.files.message_file import message_of, open_preparer, submitted
+from mta.admin.messages import read_content
 from mta.mail.identity import MessageId, format_id
+from mta.observe.labels import QueueState
 from mta.store.mailings.mailing_holds import QueueMoved
 from mta.store.mailings.mailing_records import MailingRecord, MailingStory
 from mta.store.mailings.references import ReferenceRecord
@@ -31,6 +34,18 @@ from mta.submission.rate_limit import RateLimit
 from policy.accounts.account import Account
 from policy.accounts.mailing import Mailing
 from policy.mailing.profile_questions import needs_reference, sample_size
+
+MOST_CANDIDATES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class MailingCandidate:
+    """A message of a mailing that waits for its confirmation, as ``recipient`` would get it."""
+
+    message_id: MessageId
+    recipient: str
+    subject: str
+    content: bytes
 
 
 async def list_page(
@@ -75,6 +90,25 @@ async def reference(context: AdminContext, mailing_id: str, number: int) -> Refe
         if each.number == number:
             return each
     raise NotFound(f"the mailing has no confirmed message {number}")
+
+
+async def candidates(context: AdminContext, mailing_id: str) -> Sequence[MailingCandidate]:
+    """Return some held messages of a mailing, which could be confirmed; an operator's reading is in the audit.
+
+    Raises NotFound, StoreUnavailable.
+    """
+    mailing, found = await find(context, mailing_id), []
+    held = QueueFilter(account_id=mailing.account_id, mailing=mailing.id, state=QueueState.HELD)
+    for entry in await context.store.queue.list(held, limit=MOST_CANDIDATES):
+        story, content = await read_content(context, entry.message_id)
+        if content is None:
+            continue
+        try:
+            octets = await whole(content)
+        except ContentMissing:
+            continue
+        found.append(MailingCandidate(entry.message_id, entry.address, story.summary.get("subject", ""), octets))
+    return found
 
 
 async def add(

@@ -1,6 +1,7 @@
 """Messages: search them, and everything known of one.
 
-Invariants: an account finds its own messages only; those of others look as if there were none.
+Invariants: an account finds its own messages only; those of others look as if there were none. Whose mail an operator
+has read is in the audit.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from mta.mail.shaping_action import OPERATOR, ShapingAction
 from mta.observe.labels import QueueState
 from mta.store.journal.screening_history import Rejection
 from mta.store.queue.backoffs import PathBackoff
-from mta.store.queue.content import ContentMissing, whole
+from mta.store.queue.content import ContentMissing, StoredContent, whole
 from mta.store.queue.explain import Story
 from mta.store.queue.message_search import MessageQuery, MessagesFound
 from mta.submission.lint import Linted
@@ -77,16 +78,29 @@ def _shown(context: AdminContext, action: ShapingAction) -> ShapingAction:
     return replace(action, author="", sample="", reason=reason, cancelled_by=None, cancel_reason=None)
 
 
+async def read_content(context: AdminContext, message_id: MessageId) -> tuple[Story, bytes | StoredContent | None]:
+    """Return what is known of a message and its content, None once it is not queued; an operator's reading is in the
+    audit. Raises NotFound, StoreUnavailable."""
+    name, store = format_id(message_id), context.store
+    story = await store.explain.message(message_id)
+    if story is None or context.actor.account_id not in (None, story.account_id):
+        raise NotFound(f"there is no record of {name}")
+    if not story.queued:
+        return story, None
+    try:
+        found = await store.messages.content(message_id)
+    except ContentMissing:
+        return story, None
+    if context.actor.account_id is None:
+        async with context.audited("message.read", name, account_id=story.account_id):
+            pass
+    return story, found
+
+
 async def content(context: AdminContext, message_id: MessageId) -> ShownContent | None:
     """Return the beginning of a queued message, None once it is not queued. Raises NotFound, StoreUnavailable."""
-    story = await context.store.explain.message(message_id)
-    if story is None or context.actor.account_id not in (None, story.account_id):
-        raise NotFound(f"there is no record of {format_id(message_id)}")
-    if not story.queued:
-        return None
-    try:
-        found = await context.store.messages.content(message_id)
-    except ContentMissing:
+    _, found = await read_content(context, message_id)
+    if found is None:
         return None
     if isinstance(found, bytes):
         return ShownContent(found[:CONTENT], len(found))
@@ -113,20 +127,14 @@ async def rejections(context: AdminContext, *, limit: int = 100) -> Sequence[Rej
 
 
 async def whole_content(context: AdminContext, message_id: MessageId) -> bytes:
-    """Return a queued message as it goes over the wire; an operator's reading is in the audit. Raises NotFound,
-    StoreUnavailable."""
-    name = format_id(message_id)
-    story = await context.store.explain.message(message_id)
-    if story is None or context.actor.account_id not in (None, story.account_id):
-        raise NotFound(f"there is no record of {name}")
+    """Return a queued message as it goes over the wire. Raises NotFound, StoreUnavailable."""
+    _, found = await read_content(context, message_id)
     try:
-        octets = await whole(await context.store.messages.content(message_id))
+        if found is not None:
+            return await whole(found)
     except ContentMissing:
-        raise NotFound(f"the content of {name} is no longer kept") from None
-    if context.actor.account_id is None:
-        async with context.audited("message.read", name, account_id=story.account_id):
-            pass
-    return octets
+        pass
+    raise NotFound(f"the content of {format_id(message_id)} is no longer kept")
 
 
 async def lint(context: AdminContext, account: str, file: MessageFile) -> Linted:

@@ -10,10 +10,8 @@ from mta.admin.errors import InvalidValue
 from mta.admin.senders import accounts
 from mta.mail.hold import HoldSource
 from mta.mail.identity import format_id
-from mta.observe.labels import QueueState
 from mta.store.mailings.mailing_holds import QueueMoved
-from mta.store.queue.content import ContentMissing, whole
-from mta.store.queue.queue import QueueFilter
+from mta.store.mailings.mailing_records import MailingStory
 from mta.web.pages import tables
 from mta.web.pages.frame import Answer, PageRequest, PageRoutes, PageView, Redirect, message_id
 from mta.web.pages.tables import PageTable
@@ -24,6 +22,7 @@ routes = PageRoutes()
 
 READ, WRITE = "mailings:read", "mailings:write"
 SHOWN = 500
+SHOWN_TEXT = 20_000  # characters
 MAX_MESSAGE = 5 * 1024 * 1024  # octets
 OUTCOMES = {"delivered": "ok", "deferred": "warn", "failed": "bad", "expired": "bad", "dropped": "bad"}
 
@@ -104,7 +103,7 @@ async def show(page: PageRequest) -> PageView:
         "latest": _latest(story.latest),
         "references": [_reference(each) for each in story.references],
         "waiting": dict(story.waiting),
-        "candidates": await _candidates(page, mailing) if mailing.confirmation is None or _unmatched(story) else [],
+        "candidates": await _candidates(page, story),
         "terms": page.context.settings.policy.terms.version,
         "history": [
             (each, ", ".join(f"{key} {value}" for key, value in each.data.items() if key not in ("mailing", "act")))
@@ -148,27 +147,21 @@ def _reference(each: Any) -> dict[str, Any]:
     return {"reference": each, "picture": picture}
 
 
-async def _candidates(page: PageRequest, mailing: Mailing) -> list[dict[str, Any]]:
-    """Return queued messages of a mailing that could be confirmed, as their recipients would see them."""
-    store = page.context.store
-    which = QueueFilter(account_id=mailing.account_id, mailing=mailing.id, state=QueueState.HELD)
-    found: list[dict[str, Any]] = []
-    for entry in await store.queue.list(which, limit=3):
-        try:
-            octets = await whole(await store.messages.content(entry.message_id))
-        except ContentMissing:
-            continue
-        story = await store.explain.message(entry.message_id)
-        subject = story.summary.get("subject", "") if story else ""
-        found.append(
-            {
-                "id": format_id(entry.message_id),
-                "to": entry.address,
-                "subject": subject,
-                "text": MessageText(octets).visible[:20_000],
-            }
-        )
-    return found
+async def _candidates(page: PageRequest, story: MailingStory) -> list[dict[str, Any]]:
+    """Return queued messages that can be confirmed now, as their recipients would see them."""
+    mailing = story.record.mailing
+    is_due = mailing.confirmation is None or _unmatched(story)
+    if not is_due or mailing.stopped is not None or not page.may(WRITE):
+        return []
+    return [
+        {
+            "id": format_id(each.message_id),
+            "to": each.recipient,
+            "subject": each.subject,
+            "text": MessageText(each.content).visible[:SHOWN_TEXT],
+        }
+        for each in await mailings.candidates(page.context, mailing.id)
+    ]
 
 
 @routes.post("/mailings/{mailing}/confirm", WRITE, again=show, upload=MAX_MESSAGE + 256 * 1024)

@@ -10,6 +10,7 @@ import pytest
 from mta.admin import messages, shaping
 from mta.admin.context import Actor, AdminContext, Via
 from mta.admin.permissions import Role
+from mta.mail.hold import Hold, HoldSource
 from mta.mail.identity import MessageId, format_id
 from mta.mail.shaping_action import ActionScope, ShapingAction
 from tests.unit.mta.store.make import accepted
@@ -55,3 +56,26 @@ async def test_the_queue_is_searched_for_a_domain_in_any_spelling(site: Site) ->
         assert "ida@" in (await site.ann.get("/queue/list", params={"destination": typed})).words
     assert "ida@" in (await site.ann.get("/queue/list", params={"recipient": "Ida@BÜCHER.example"})).words
     assert "not a valid domain" in (await site.ann.get("/queue/list", params={"destination": "no domain"})).words
+
+
+async def _reads(site: Site) -> list[str]:
+    return [f"{row.actor} {row.subject}" for row in await site.store.audit.list(action="message.read", limit=10)]
+
+
+async def test_whose_mail_an_operator_has_read_is_in_the_audit(site: Site) -> None:
+    number = format_id(await _queued(site, "lea@inbox.example"))
+    await site.shop.get(f"/messages/{number}")
+    assert await _reads(site) == []
+    assert "What it says" in (await site.ann.get(f"/messages/{number}")).words
+    assert await _reads(site) == [f"ann {number}"]
+
+
+async def test_the_message_that_is_to_be_confirmed_is_read_by_a_name_too(site: Site) -> None:
+    shop = (await site.context.account("shop")).account
+    mailing = await site.store.mailings.add(shop.id, "week-2", topic="offers", list="readers", by="shop")
+    hold = Hold(HoldSource.MAILING, "unconfirmed", "not confirmed")
+    message = accepted("ida@inbox.example", account_id=shop.id, hold=hold, mailing=mailing.id, topic="offers")
+    await site.store.messages.enqueue(message, leased=False)
+    for browser in (site.shop, site.ann):
+        assert "as ida@inbox.example gets it" in (await browser.get(f"/mailings/{mailing.id}")).words
+    assert (await _reads(site))[0] == f"ann {format_id(message.message.id)}"
