@@ -83,8 +83,12 @@ async def add(context: AdminContext, new: NewAccount) -> tuple[AccountDetails, N
 
 
 async def change_settings(context: AdminContext, name: str, changed: Mapping[Setting, Any]) -> AccountDetails:
-    """Change settings; None for a quota lifts it. Raises InvalidValue, NotFound, AccountError, StoreUnavailable."""
+    """Change settings that differ; None for a quota lifts it. Raises InvalidValue, NotFound, AccountError,
+    StoreUnavailable."""
     details = await context.account(name)
+    changed = {setting: value for setting, value in changed.items() if value != _setting(details, setting)}
+    if not changed:
+        return details
     if (profile := changed.get(Setting.PROFILE)) is not None:
         require_profile(context, profile)
     if (pool := changed.get(Setting.POOL)) is not None:

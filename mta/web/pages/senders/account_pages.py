@@ -187,8 +187,8 @@ async def change_settings(page: PageRequest) -> Answer:
     changed = {
         Setting.PROFILE: page.required("profile", "the profile"),
         Setting.CONTACT: page.text("contact"),
-        Setting.QUOTA_DAY: page.number("quota_day", 1),
-        Setting.QUOTA_MONTH: page.number("quota_month", 1),
+        Setting.QUOTA_DAY: page.number("quota_day"),
+        Setting.QUOTA_MONTH: page.number("quota_month"),
     }
     await accounts.change_settings(page.context, name, changed)
     return Redirect(f"/accounts/{name}", "Settings changed.")

@@ -147,6 +147,22 @@ async def test_an_account_is_added_with_its_first_credential(site: Site) -> None
     ).status == 403
 
 
+async def test_only_settings_that_differ_are_set(site: Site) -> None:
+    at = "/accounts/club"
+    form = {"name_of_form": "settings", "profile": "transactional", "contact": ""}
+    done = await site.ann.submit(at, f"{at}/settings", **form, quota_day="0")
+    assert "Settings changed" in done.words
+    account = (await site.context.account("club")).account
+    assert (account.quotas.day, account.quotas.month, account.contact) == (0, None, "")
+    (row, *_) = await site.store.audit.list(action="account.set", limit=1)
+    assert (row.before, row.after) == ({"quota_day": None}, {"quota_day": 0})
+    assert (await site.ann.submit(at, f"{at}/settings", **form)).status == 200
+    assert (await site.context.account("club")).account.quotas.day == 0, "the form shows it"
+    await site.ann.submit(at, f"{at}/settings", **form, quota_day="")
+    assert (await site.context.account("club")).account.quotas.day is None
+    assert len(await site.store.audit.list(action="account.set", limit=10)) == 2
+
+
 async def test_papers_are_registered_in_a_language_changed_and_removed(site: Site) -> None:
     at = "/accounts/club/papers"
     club = site.browsers["club"]
