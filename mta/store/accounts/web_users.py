@@ -12,6 +12,7 @@ from datetime import datetime
 
 import asyncpg
 
+from mta.store.accounts.web_sessions import digest
 from mta.store.journal.account_changes import AccountError
 from mta.store.postgres.database import Connection, Database
 from mta.store.postgres.secrets import Secrets
@@ -36,6 +37,8 @@ update web_user set failures = 0, locked_until = null, last_login_at = now(), la
 
 _RESET = """
 update web_user set password = null, totp = null, totp_step = 0, failures = 0, locked_until = null where id = $1"""
+
+_SET_LOGIN = "update web_user set password = $2, totp = $3, totp_step = $4 where id = $1"
 
 _ADD_KEY = """
 insert into passkey (id, user_id, name, public_key, sign_count)
@@ -138,18 +141,16 @@ class WebUsers:
             await connection.execute("delete from passkey where user_id = $1", number)
             await _end_access(connection, number)
 
-    async def set_password(self, number: int, password: str) -> None:
-        """``password``: its hash. Raises StoreUnavailable."""
-        async with self._database.session() as connection:
-            await connection.execute("update web_user set password = $2 where id = $1", number, password)
+    async def set_login(self, number: int, *, password: str, secret: str, step: int, keep: str) -> None:
+        """Set the hash of a password, and the secret of the authenticator app with the step of the code that proved it.
 
-    async def set_totp(self, number: int, secret: str, step: int) -> None:
-        """Keep the secret of an authenticator app; ``step``: of the code that proved it. Raises StoreUnavailable."""
+        As every change of how to log in, it ends the user's links, and their sessions but ``keep``. Raises
+        StoreUnavailable.
+        """
         sealed = self._secrets.seal(secret.encode())
-        async with self._database.session() as connection:
-            await connection.execute(
-                "update web_user set totp = $2, totp_step = $3 where id = $1", number, sealed, step
-            )
+        async with self._database.session() as connection, connection.transaction():
+            await connection.execute(_SET_LOGIN, number, password, sealed, step)
+            await _end_access(connection, number, keep)
 
     def totp_secret(self, user: WebUser) -> str:
         """Raises SecretError if it was sealed under another secret file."""
@@ -186,21 +187,33 @@ class WebUsers:
             row = await connection.fetchrow("select * from passkey where id = $1", identifier)
         return Passkey(**row) if row else None
 
-    async def add_passkey(self, number: int, identifier: bytes, name: str, public_key: bytes, count: int) -> None:
-        """Raises AccountError if it is known or there are too many, StoreUnavailable."""
-        async with self._database.session() as connection:
-            try:
-                done = await connection.execute(_ADD_KEY, identifier, number, name, public_key, count, PASSKEYS)
-            except asyncpg.UniqueViolationError:
-                raise AccountError("this passkey is registered already") from None
-        if done.endswith(" 0"):
-            raise AccountError(f"a user has at most {PASSKEYS} passkeys: remove one first")
+    async def add_passkey(
+        self, number: int, identifier: bytes, name: str, public_key: bytes, count: int, *, keep: str
+    ) -> None:
+        """Add a passkey; end the user's links, and their sessions but ``keep``.
 
-    async def remove_passkey(self, number: int, identifier: bytes) -> bool:
-        """Raises StoreUnavailable."""
-        async with self._database.session() as connection:
-            question = "delete from passkey where user_id = $1 and id = $2 returning id"
-            return await connection.fetchval(question, number, identifier) is not None
+        Raises AccountError if it is known or there are too many, StoreUnavailable.
+        """
+        try:
+            async with self._database.session() as connection, connection.transaction():
+                done = await connection.execute(_ADD_KEY, identifier, number, name, public_key, count, PASSKEYS)
+                if done.endswith(" 0"):
+                    raise AccountError(f"a user has at most {PASSKEYS} passkeys: remove one first")
+                await _end_access(connection, number, keep)
+        except asyncpg.UniqueViolationError:
+            raise AccountError("this passkey is registered already") from None
+
+    async def remove_passkey(self, number: int, identifier: bytes, *, keep: str) -> bool:
+        """Return whether there was such a passkey; then end the user's links, and their sessions but ``keep``.
+
+        Raises StoreUnavailable.
+        """
+        question = "delete from passkey where user_id = $1 and id = $2 returning id"
+        async with self._database.session() as connection, connection.transaction():
+            if await connection.fetchval(question, number, identifier) is None:
+                return False
+            await _end_access(connection, number, keep)
+        return True
 
     async def passkey_used(self, identifier: bytes, count: int) -> None:
         """Raises StoreUnavailable."""
@@ -210,8 +223,10 @@ class WebUsers:
             )
 
 
-async def _end_access(connection: Connection, number: int) -> None:
-    await connection.execute("delete from web_session where user_id = $1", number)
+async def _end_access(connection: Connection, number: int, keep: str = "") -> None:
+    """``keep``: the token of a session that goes on."""
+    statement = "delete from web_session where user_id = $1 and digest <> $2"
+    await connection.execute(statement, number, digest(keep))
     await connection.execute("delete from login_link where user_id = $1", number)
 
 

@@ -1,7 +1,7 @@
 """A user's own page: password and code, passkeys, sessions.
 
 Invariants: a password is set only by who has just proved an authenticator app, or has one: neither lets in alone. A
-change of how to log in ends the user's other sessions.
+change of how to log in ends the user's other sessions, and the links that they have not used.
 """
 
 from __future__ import annotations
@@ -106,9 +106,7 @@ async def set_password(page: PageRequest) -> Answer:
         raise InvalidValue("code", "this code is not the one that the app shows now; is the phone's clock right?")
     hashed = await page.services["passwords"].hash(password)
     async with page.context.audited("user.password", user.name, account_id=user.account_id):
-        await store.web_users.set_totp(user.id, secret, step)
-        await store.web_users.set_password(user.id, hashed)
-        await store.web_sessions.end_others(user.id, page.token)
+        await store.web_users.set_login(user.id, password=hashed, secret=secret, step=step, keep=page.token)
     return Redirect("/me", "Password and authenticator app are set. You can log in with them from now on.")
 
 
@@ -157,7 +155,7 @@ async def finish_passkey(page: PageRequest) -> Answer:
         async with page.context.audited("user.passkey.add", user.name, account_id=user.account_id) as entry:
             entry.after.update(passkey=name)
             key, count = verified.credential_public_key, verified.sign_count
-            await store.web_users.add_passkey(user.id, verified.credential_id, name, key, count)
+            await store.web_users.add_passkey(user.id, verified.credential_id, name, key, count, keep=page.token)
     except AccountError as error:
         return JSONResponse({"error": str(error)}, 409)
     return JSONResponse({"next": "/me"})
@@ -174,9 +172,8 @@ async def remove_passkey(page: PageRequest) -> Answer:
     except ValueError:
         identifier = b""
     async with page.context.audited("user.passkey.remove", user.name, account_id=user.account_id):
-        if not await store.web_users.remove_passkey(user.id, identifier):
+        if not await store.web_users.remove_passkey(user.id, identifier, keep=page.token):
             raise NotFound("this passkey is gone already")
-        await store.web_sessions.end_others(user.id, page.token)
     return Redirect("/me", "Passkey removed.")
 
 
