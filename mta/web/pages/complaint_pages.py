@@ -47,13 +47,18 @@ async def list_(page: PageRequest) -> Answer:
     """List cases, the most urgent first."""
     closed = bool(page.query("closed"))
     states = [CaseState.CLOSED] if closed else complaints.OPEN
-    found = await complaints.list_cases(page.context, account=page.query("account") or None, states=states, limit=SHOWN)
+    size = tables.most_rows(page, SHOWN)
+    found = await complaints.list_cases(
+        page.context, account=page.query("account") or None, states=states, limit=size + 1
+    )
     more = {"account": "Account"} if page.is_operator else {}
     titles = tables.columns(
         number="Case", due="Clock", summary=("What", "wide"), state="State", source="From", opened=("Opened", "time"),
         **more,
     )  # fmt: skip
-    table = PageTable.sorted(page, "Complaints", titles, [_row(page, each) for each in found], empty="No case.")
+    rows = [_row(page, each) for each in found[:size]]
+    table = PageTable.sorted(page, "Complaints", titles, rows, empty="No case.")
+    table.cut = len(found) > size
     if tables.wants_csv(page):
         return table.to_csv("complaints")
     values = {"table": table, "closed": closed, "sources": SOURCES, "account": page.query("account")}

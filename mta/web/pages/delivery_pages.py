@@ -21,6 +21,7 @@ from mta.web.pages.tables import Cell, PageTable
 
 routes = PageRoutes()
 
+SHOWN = 500
 SPANS = (("15m", "15 minutes"), ("1h", "1 hour"), ("4h", "4 hours"), ("24h", "1 day"), ("168h", "1 week"))
 _SPANS = {"15m": timedelta(minutes=15), "1h": timedelta(hours=1), "4h": timedelta(hours=4), "24h": timedelta(days=1),
           "168h": timedelta(days=7)}  # fmt: skip
@@ -147,8 +148,10 @@ def scope_of(action: ShapingAction, names: dict[int, str]) -> str:
 async def actions(page: PageRequest) -> Answer:
     """List shaping actions, and begin one."""
     ended = bool(page.query("ended"))
-    found = await shaping.list_actions(page.context, ended=ended, limit=500)
-    table = _actions(found, page, dict(await page.context.account_names()))
+    size = tables.most_rows(page, SHOWN)
+    found = await shaping.list_actions(page.context, ended=ended, limit=size + 1)
+    table = _actions(found[:size], page, dict(await page.context.account_names()))
+    table.cut = len(found) > size
     if tables.wants_csv(page):
         return table.to_csv("shaping")
     pools = [(each, f"let it leave from pool {each}") for each in SourcePools(page.context.settings.egress).names]
@@ -207,7 +210,8 @@ async def cancel(page: PageRequest) -> Answer:
 async def breaker_list(page: PageRequest) -> Answer:
     """List breakers."""
     every = bool(page.query("ended"))
-    found = await breakers.list_trips(page.context, cancelled=every, limit=500)
+    size = tables.most_rows(page, SHOWN)
+    found = await breakers.list_trips(page.context, cancelled=every, limit=size + 1)
     names = await page.context.account_names()
     titles = tables.columns(
         name="Breaker", account="Account", found=("Found", "wide"), at=("Tripped", "time"), state="State"
@@ -220,9 +224,10 @@ async def breaker_list(page: PageRequest) -> Answer:
             tables.at(each.tripped_at),
             tables.badge("open", "bad") if each.cancelled_at is None else tables.badge(f"reset by {each.cancelled_by}"),
         ]
-        for each in found
+        for each in found[:size]
     ]
     table = PageTable.sorted(page, "Breakers", titles, rows, empty="No breaker is open.")
+    table.cut = len(found) > size
     if tables.wants_csv(page):
         return table.to_csv("breakers")
     return PageView("breakers.html", "Breakers", {"table": table, "ended": every})

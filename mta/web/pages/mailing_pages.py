@@ -44,12 +44,13 @@ def state_of(mailing: Mailing) -> tuple[str, str]:
 async def list_(page: PageRequest) -> Answer:
     """List mailings, the newest first, and create one."""
     account = page.query("account") or None
-    found = await mailings.list_page(page.context, account=account, limit=SHOWN)
+    size = tables.most_rows(page, SHOWN)
+    found = await mailings.list_page(page.context, account=account, limit=size + 1)
     names = await page.context.account_names() if page.is_operator else {}
     more = {"account": "Account"} if page.is_operator else {}
     titles = tables.columns(name="Mailing", state="State", topic="Topic", list="List", at=("Created", "time"), **more)
     rows = []
-    for each in found:
+    for each in found[:size]:
         words, tone = state_of(each.mailing)
         cells = [
             tables.link(each.mailing.name, f"/mailings/{each.mailing.id}"),
@@ -63,8 +64,9 @@ async def list_(page: PageRequest) -> Answer:
             cells.append(tables.link(name, f"/accounts/{name}"))
         rows.append(cells)
     table = PageTable.sorted(page, "Mailings", titles, rows, empty="No mailing yet.")
+    table.cut = len(found) > size
     if tables.wants_csv(page):
-        return table.to_csv("mailings")
+        return table.to_csv("mailings", "GET /v1/mailings has them")
     own = await accounts.list_all(page.context) if not page.is_operator else ()
     lists = [(source.name, source.name) for details in own for source in details.sources]
     return PageView("mailings.html", "Mailings", {"table": table, "account": account or "", "lists": lists})

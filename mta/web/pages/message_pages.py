@@ -29,6 +29,7 @@ from policy.text.message_text import MessageText
 routes = PageRoutes()
 
 READ = "messages:read"
+REJECTIONS = 200  # shown
 SHOWN_TEXT = 20_000  # characters
 ATTEMPTS = frozenset({"delivered", "deferred", "failed", "expired"})
 TONES = {
@@ -93,21 +94,22 @@ async def search(page: PageRequest) -> Answer:
             reply=given["reply"] or None,
         )
         before = message_id(_CURSOR.decode(page.query("cursor"))) if page.query("cursor") else None
-        found = await messages.search(page.context, query, before=before, limit=tables.PAGE + 1)
-        table = _found(page, found)
+        size = tables.most_rows(page)
+        found = await messages.search(page.context, query, before=before, limit=size + 1)
+        table = _found(page, found, size)
         if tables.wants_csv(page):
             return table.to_csv("messages")
     wrong = f"{typed} is not the id of a message: it has 26 letters and digits." if typed else ""
     return PageView("search.html", "Search", {"given": given, "table": table, "typed": typed, "wrong": wrong})
 
 
-def _found(page: PageRequest, answer: MessagesFound) -> PageTable:
+def _found(page: PageRequest, answer: MessagesFound, size: int) -> PageTable:
     more = {"account": "Account"} if page.is_operator else {}
     titles = tables.columns(
         received=("Accepted", "time"), to="Recipients", subject=("Subject", "wide"), last="Last", **more
     )
     rows, found = [], answer.messages
-    for each in found[: tables.PAGE]:
+    for each in found[:size]:
         others = each.recipients - len(each.first)
         to = ", ".join(each.first) + (f" and {others} more" if others > 0 else "")
         last = each.last or ("queued" if each.queued else "none")
@@ -122,7 +124,8 @@ def _found(page: PageRequest, answer: MessagesFound) -> PageTable:
             cells.append(tables.link(name, f"/accounts/{quote(name)}"))
         rows.append(cells)
     table = PageTable("Messages", titles, rows, _none_fits(answer))
-    following = found[tables.PAGE - 1].id if len(found) > tables.PAGE else answer.further
+    following = found[size - 1].id if len(found) > size else answer.further
+    table.cut = following is not None
     if following:
         table.following = page.here(cursor=_CURSOR.encode(format_id(following)))
     table.first = page.here(cursor=None) if page.query("cursor") else ""
@@ -285,12 +288,13 @@ def _origin(told: MessageStory) -> list[tuple[str, Any]]:
 @routes.get("/rejections", READ)
 async def rejected(page: PageRequest) -> Answer:
     """List the newest messages that were not accepted, and why."""
-    found = await messages.rejections(page.context, limit=200)
+    size = tables.most_rows(page, REJECTIONS)
+    found = await messages.rejections(page.context, limit=size + 1)
     names = await page.context.account_names() if page.is_operator else {}
     more = {"account": "Account"} if page.is_operator else {}
     titles = tables.columns(at=("When", "time"), to=("Recipient", "name"), reply=("Our reply", "wide"), **more)
     rows = []
-    for each in found:
+    for each in found[:size]:
         recipients = each.record.get("recipients", [])
         count = f"and {len(recipients) - 1} more" if len(recipients) > 1 else ""
         first = recipients[0] if recipients else "(none)"
@@ -303,6 +307,7 @@ async def rejected(page: PageRequest) -> Answer:
             cells.append(tables.text(names.get(each.account_id, str(each.account_id))))
         rows.append(cells)
     table = PageTable.sorted(page, "Rejected messages", titles, rows, empty="No message was rejected.")
+    table.cut = len(found) > size
     if tables.wants_csv(page):
         return table.to_csv("rejections")
     return PageView(

@@ -23,6 +23,7 @@ from mta.web.pages.tables import Cell, PageTable
 routes = PageRoutes()
 
 GROUPS = 200
+IN_THE_API = "GET /v1/queue has them"
 READ, WRITE = "queue:read", "queue:write"
 AGES = (("1h", "1 hour"), ("6h", "6 hours"), ("1d", "1 day"), ("3d", "3 days"))
 _HOURS = {"1h": 1, "6h": 6, "1d": 24, "3d": 72}
@@ -49,7 +50,8 @@ async def overview(page: PageRequest) -> Answer:
     choices = [each for each in By if page.is_operator or each is not By.ACCOUNT]
     by = page.query_choice("by", By) or By.DESTINATION
     by = by if by in choices else By.DESTINATION
-    groups = await queue.summary(page.context, by, limit=GROUPS)
+    size = tables.most_rows(page, GROUPS)
+    groups = await queue.summary(page.context, by, limit=size + 1)
     counts = await _counts(page)
     titles = tables.columns(
         key=by.value.capitalize(),
@@ -62,7 +64,7 @@ async def overview(page: PageRequest) -> Answer:
         next=("Next attempt", "time"),
     )
     rows = []
-    for each in groups:
+    for each in groups[:size]:
         key = each.key.rpartition(" ")[2] if by is By.MAILING else each.key
         where = urlencode({by.value: key})
         rows.append(
@@ -78,6 +80,7 @@ async def overview(page: PageRequest) -> Answer:
             ]
         )
     table = PageTable.sorted(page, f"Queued recipients by {by.value}", titles, rows, empty="Nothing is queued.")
+    table.cut = len(groups) > size
     if tables.wants_csv(page):
         return table.to_csv("queue")
     return PageView(
@@ -134,7 +137,7 @@ async def list_(page: PageRequest) -> Answer:
     given = given_in(page)
     table, values = await _listing(page, given, "Queued recipients", "/queue/list")
     if tables.wants_csv(page):
-        return table.to_csv("queue")
+        return table.to_csv("queue", IN_THE_API)
     return PageView("queue_list.html", "Queued recipients", {**values, "table": table}, [("Queue", "/queue")])
 
 
@@ -144,7 +147,7 @@ async def held(page: PageRequest) -> Answer:
     given = {**given_in(page), "state": QueueState.HELD.value}
     table, values = await _listing(page, given, "Held recipients", "/held")
     if tables.wants_csv(page):
-        return table.to_csv("held")
+        return table.to_csv("held", IN_THE_API)
     words = [(each.value, HOLD_WORDS[each]) for each in HoldSource]
     return PageView("held.html", "Held", {**values, "table": table, "sources": words})
 
@@ -153,13 +156,14 @@ async def _listing(
     page: PageRequest, given: Mapping[str, str], caption: str, path: str
 ) -> tuple[PageTable, dict[str, Any]]:
     which = await read_filter(page, given)
-    size = tables.CSV_ROWS if tables.wants_csv(page) else tables.PAGE
+    size = tables.most_rows(page)
     after = _CURSOR.decode(page.query("cursor")) if page.query("cursor") else None
     key = (message_id(after[0]), after[1]) if after else None
     place = (key[0], key[1]) if key and key[0] else None
     found = await queue.entries(page.context, which, after=place, limit=size + 1)
     table = PageTable(caption, _titles(page), [_row(page, each) for each in found[:size]], "No recipient fits.")
-    if len(found) > size:
+    table.cut = len(found) > size
+    if table.cut:
         last = found[size - 1]
         table.following = page.here(cursor=_CURSOR.encode((format_id(last.message_id), last.recipient_index)))
     if after:

@@ -171,7 +171,7 @@ async def audit(page: PageRequest) -> Answer:
     """List what was changed, by whom, from where and why."""
     given = QueryValues({name: page.query(name) for name in ("account", "actor", "action") if page.query(name)})
     account_id = await page.context.account_filter(given["account"] or None)
-    size = tables.CSV_ROWS if tables.wants_csv(page) else tables.PAGE
+    size = tables.most_rows(page)
     before = _CURSOR.decode(page.query("cursor")) if page.query("cursor") else None
     rows = await page.context.store.audit.list(
         account_id=account_id,
@@ -185,11 +185,12 @@ async def audit(page: PageRequest) -> Answer:
         change="Change",
     )  # fmt: skip
     table = PageTable("Audit", titles, [_audit_row(each) for each in rows[:size]], "Nothing was changed yet.")
-    table.following = page.here(cursor=_CURSOR.encode(rows[size - 1].id)) if len(rows) > size else ""
+    table.cut = len(rows) > size
+    table.following = page.here(cursor=_CURSOR.encode(rows[size - 1].id)) if table.cut else ""
     table.first = page.here(cursor=None) if before else ""
     table.csv = page.here(format="csv", cursor=None)
     if tables.wants_csv(page):
-        return table.to_csv("audit")
+        return table.to_csv("audit", "GET /v1/audit has them")
     return PageView("audit.html", "Audit", {"table": table, "given": given})
 
 

@@ -39,7 +39,7 @@ async def list_(page: PageRequest) -> Answer:
             wrong = str(error)
     given = QueryValues({name: page.query(name) for name in ("account", "reason", "scope") if page.query(name)})
     names = await page.context.account_names() if page.is_operator else {}
-    size = tables.CSV_ROWS if tables.wants_csv(page) else tables.PAGE
+    size = tables.most_rows(page)
     after = _CURSOR.decode(page.query("cursor")) if page.query("cursor") else None
     found = await suppressions.list_page(
         page.context,
@@ -50,13 +50,14 @@ async def list_(page: PageRequest) -> Answer:
         limit=size + 1,
     )
     table = PageTable("Suppressions", _titles(page), [_row(page, each, names) for _, each in found[:size]], "None.")
-    if len(found) > size:
+    table.cut = len(found) > size
+    if table.cut:
         key = found[size - 1][0]
         table.following = page.here(cursor=_CURSOR.encode((key.since, key.address_key, key.account_id, key.topic)))
     table.first = page.here(cursor=None) if after else ""
     table.csv = page.here(format="csv", cursor=None)
     if tables.wants_csv(page):
-        return table.to_csv("suppressions")
+        return table.to_csv("suppressions", "GET /v1/suppressions has them")
     values = {"table": table, "given": given, "reasons": REASONS, "typed": typed, "wrong": wrong}
     return PageView("suppressions.html", "Suppressions", values)
 

@@ -1,6 +1,7 @@
 """Tables: cells, columns that sort, pages by cursor, CSV.
 
-Invariants: a cell that a spreadsheet would take for a formula begins with an apostrophe.
+Invariants: a cell that a spreadsheet would take for a formula begins with an apostrophe. CSV that lacks rows says so in
+its last line.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from starlette.responses import Response
 from mta.web.pages.frame import PageRequest
 
 PAGE = 50  # rows
-CSV_ROWS = 10_000
+CSV_ROWS = 10_000  # at most in a file
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -103,7 +104,8 @@ def columns(**titles: str | tuple[str, str]) -> list[TableColumn]:
 class PageTable:
     """A table as it is shown. ``caption``: for screen readers, and above the table if ``says`` it.
 
-    ``following``: the address of the next page; ``first``: that of the first one, if this is not it.
+    ``following``: the address of the next page; ``first``: that of the first one, if this is not it. ``cut``: there are
+    more rows.
     """
 
     caption: str
@@ -117,6 +119,7 @@ class PageTable:
     first: str = ""
     csv: str = ""
     count: str = ""
+    cut: bool = False
 
     @classmethod
     def sorted(
@@ -136,15 +139,24 @@ class PageTable:
             rows = sorted(rows, key=lambda row: row[place].key, reverse=descending)
         return cls(caption, columns, rows, empty, True, wanted, descending, csv=page.here(format="csv", cursor=None))
 
-    def to_csv(self, name: str) -> Response:
+    def to_csv(self, name: str, elsewhere: str = "") -> Response:
+        """Return the table as a file. ``elsewhere``: what has all rows, if some are cut."""
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\r\n")
         shown = [n for n, each in enumerate(self.columns) if each.kind != "act"]
         writer.writerow([self.columns[n].title for n in shown])
         writer.writerows([row[n].plain for n in shown] for row in self.rows)
+        if self.cut:
+            further = elsewhere or (f"go on at {self.following}" if self.following else "the rest is left out")
+            writer.writerow([f"These {len(self.rows):,} rows are not all: {further}"])
         headers = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
         return Response(file.getvalue().encode(), media_type="text/csv; charset=utf-8", headers=headers)
 
 
 def wants_csv(page: PageRequest) -> bool:
     return page.query("format") == "csv"
+
+
+def most_rows(page: PageRequest, shown: int = PAGE) -> int:
+    """Return how many rows the answer has at most: ``shown`` on a page, more in a file."""
+    return CSV_ROWS if wants_csv(page) else shown

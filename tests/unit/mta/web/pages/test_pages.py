@@ -14,6 +14,7 @@ from mta.mail.hold import Hold, HoldSource
 from mta.mail.identity import format_id, parse_id
 from mta.mail.reply import Reply
 from mta.mail.shaping_action import ActionScope
+from mta.web.pages import tables
 from mta.web.pages.subjects import all_routes
 from policy.permission.suppression import Reason
 from tests.unit.mta.store.make import accepted, failed, put, result
@@ -170,6 +171,28 @@ async def test_lists_come_as_csv(site: Site) -> None:
     answer = await site.ann.get("/audit?format=csv")
     assert answer.headers["Content-Type"].startswith("text/csv")
     assert answer.text.startswith("When,Outcome,Action")
+
+
+async def test_csv_that_lacks_rows_says_so_and_where_they_are(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = (await site.context.account("shop")).account
+    for n in range(tables.PAGE + 3):
+        await site.store.messages.enqueue(accepted(f"r{n}@many.example", account_id=shop.id), leased=False)
+    await site.store.mailings.add(shop.id, "one", topic="offers", list="readers", by="ann")
+    await site.store.mailings.add(shop.id, "two", topic="offers", list="readers", by="ann")
+
+    async def lines(path: str) -> list[str]:
+        return (await site.ann.get(path)).text.splitlines()[1:]
+
+    searched = "/search?recipient=@many.example&format=csv"
+    assert len(await lines(searched)) == tables.PAGE + 3
+    assert "not all" not in (await lines("/mailings?format=csv"))[-1]
+    monkeypatch.setattr(tables, "CSV_ROWS", 1)
+    assert (await lines("/mailings?format=csv"))[1:] == ["These 1 rows are not all: GET /v1/mailings has them"]
+    last = (await lines(searched))[-1]
+    assert last.startswith("These 1 rows are not all: go on at /search?recipient=")
+    (next_one, _) = await lines(last.rpartition(" ")[2])
+    assert f"r{tables.PAGE + 1}@many.example" in next_one
+    assert (await lines("/queue/list?format=csv"))[-1] == "These 1 rows are not all: GET /v1/queue has them"
 
 
 async def test_times_are_utc_without_a_script(site: Site) -> None:
