@@ -117,7 +117,7 @@ def close(
     async def look(context: AdminContext) -> str:
         desk = await complaints.open_desk(context)
         account = (await complaints.story(context, case_id)).case.account
-        if not (ends := await complaints.termination(context, desk, case_id)) or not upheld:
+        if not upheld or not (ends := await complaints.termination(context, desk, case_id)):
             return ""
         within = f"{ends.number} within {ends.days:g} days"
         return f"account {account} terminated for good: it is upheld complaint number {within}"

@@ -80,6 +80,11 @@ async def test_from_the_complaint_to_the_end(shop: Operator, store: Store) -> No
     assert history[2]["by"] == "ann"
 
 
+async def test_an_unfounded_case_is_closed_without_an_answer(shop: Operator) -> None:
+    case = await opened(shop)
+    assert "state: closed" in await shop.says("complaint", "close", case, "--unfounded")
+
+
 async def test_an_overdue_case_suspends_and_its_agreement_resumes(shop: Operator, store: Store) -> None:
     case = await opened(shop)
     await ring(shop, store)
