@@ -30,7 +30,6 @@ from policy.permission.suppression import Reason
 from policy.reputation import complaint
 from policy.reputation.complaint import Case, CaseEventKind, CaseState, Complaint, Source, StepRefused, is_persistent
 
-COUNTED = 1_000_000  # closed cases that are looked through
 MOST_COSTS = 10**12  # of any currency
 OPEN = tuple(each for each in CaseState if each is not CaseState.CLOSED)
 OF_THE_DESK = (CaseEventKind.NOTE, CaseEventKind.COST)  # entries that the account does not get
@@ -176,8 +175,7 @@ async def termination(context: AdminContext, desk: Desk, number: int) -> Termina
         raise Refused(f"{case.number}: {error}") from None
     clocks = desk.clocks(case.profile)
     since = now - timedelta(seconds=clocks.upheld_within)
-    closed = await context.store.cases.list(case.account_id, states=[CaseState.CLOSED], since=since, limit=COUNTED)
-    count = sum(each.upheld is True for each in closed) + 1
+    count = await context.store.cases.upheld(case.account_id, since) + (case.opened_at > since)
     if ended or not is_persistent(count, clocks):
         return None
     return Termination(count, clocks.upheld_within / 86400)

@@ -120,6 +120,12 @@ class Cases:
         async with self._database.session() as connection:
             return await case_records.find(connection, _LIST, account_id, wanted, since, limit)
 
+    async def upheld(self, account_id: int, since: datetime) -> int:
+        """Return how many cases of an account that were opened after ``since`` were upheld. Raises
+        StoreUnavailable."""
+        async with self._database.session() as connection:
+            return await _upheld(connection, account_id, since)
+
     async def show(self, case_id: int) -> CaseStory:
         """Return a case with its history. Raises CaseError, StoreUnavailable."""
         async with self._database.session() as connection:
@@ -189,7 +195,7 @@ class Cases:
             taken = await case_records.take_step(connection, step, by=by, said=said)
             clocks = desk.clocks(case.profile)
             since = at - timedelta(seconds=clocks.upheld_within)
-            count: int = await connection.fetchval(_UPHELD, case.account_id, since)
+            count = await _upheld(connection, case.account_id, since)
             if not upheld or ended or not is_persistent(count, clocks):
                 await self._tell_outcome(connection, desk, step, taken, at)
                 return Closed(step.case, taken.recipients, count)
@@ -197,7 +203,7 @@ class Cases:
             if not may_terminate:
                 raise CaseError(
                     f"{case.number} would be upheld complaint {count} and terminate the account "
-                    f"({why}); confirm with --yes"
+                    f"({why}); confirm that this is meant"
                 )
             await case_records.terminate(connection, step.case, why, by=by)
             await post(connection, desk, self._secrets, Occasion.TERMINATED, [step.case], at)
@@ -301,6 +307,11 @@ async def _with_case(
         return await work(connection, case, now or await moment(connection))
     except StepRefused as error:
         raise CaseError(f"{case.number}: {error}") from None
+
+
+async def _upheld(connection: Connection, account_id: int, since: datetime) -> int:
+    count: int = await connection.fetchval(_UPHELD, account_id, since)
+    return count
 
 
 def _only(found: Sequence[Case], case_id: int) -> Case:

@@ -210,9 +210,10 @@ async def test_persistent_spam_ends_the_account(store: Store) -> None:
         await rig.answer(case)
         if n == 0:
             assert (await rig.close(case, upheld=True)).upheld == 1
-    with pytest.raises(Exception, match="upheld complaint 2 and terminate the account"):
+    with pytest.raises(Exception, match=r"upheld complaint 2 and terminate the account .*confirm that this is meant"):
         await rig.close(case, upheld=True)
     assert await rig.state(case) == "answered", "nothing was changed"
+    assert await store.cases.upheld(rig.account_id, rig.now - HOUR) == 1
     closed = await rig.close(case, upheld=True, may_terminate=True)
     assert closed.terminated
     assert (await rig.status())[0] == "terminated"

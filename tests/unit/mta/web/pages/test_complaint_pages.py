@@ -63,6 +63,29 @@ async def test_what_the_desk_noted_and_spent_is_not_the_accounts(site: Site) -> 
     assert "delisting" not in told
 
 
+async def test_an_end_is_announced_as_closing_counts(site: Site) -> None:
+    number = await _open(site, "the last straw")
+    await complaints.answer(site.context, number, text="She signed up.")
+    desk, club = await complaints.open_desk(site.context), (await site.context.account("club")).account
+    clocks = desk.clocks(club.profile)
+    async with site.store._database.session() as connection:
+        await connection.execute("update complaint_case set account_id = $2 where id = $1", number, club.id)
+        await connection.execute(
+            "insert into complaint_case (account_id, source, profile, summary, state, upheld, closed_at)"
+            " select $1, 'csa', $2, 'spam', 'closed', true, now() from generate_series(1, $3)",
+            club.id, club.profile, clocks.upheld - 1,
+        )  # fmt: skip
+    ends = await complaints.termination(site.context, desk, number)
+    assert ends is not None
+    assert ends.number == clocks.upheld
+    async with site.store._database.session() as connection:
+        long_ago = "update complaint_case set opened_at = now() - $2 * interval '1 second' where id = $1"
+        await connection.execute(long_ago, number, clocks.upheld_within + 60)
+    assert await complaints.termination(site.context, desk, number) is None
+    closed = await complaints.close(site.context, desk, number, upheld=True, reason="")
+    assert not closed.terminated
+
+
 async def test_the_dossier_comes_as_pdf(site: Site) -> None:
     at = f"/complaints/{await _open(site, 'who are you?')}/dossier"
     found = await site.shop.get(f"{at}?language=de")
