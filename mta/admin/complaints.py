@@ -107,17 +107,17 @@ async def open_case(context: AdminContext, new: Complaint) -> int:
     context.require_operator()
     suppressions = context.store.suppressions
     address = Address.parse(new.address) if new.address else None
+    suppress = None
     if address is not None:
         new = replace(new, address_key=suppressions.key(address))
+        if new.source is Source.RECIPIENT:
+            suppress = suppressions.act(new.account_id, address, Reason.COMPLAINT, topic=EVERY_TOPIC)
     async with context.audited("complaint.open", new.summary, account_id=new.account_id, address=address) as entry:
         try:
-            number = await context.store.cases.open(new)
+            number = await context.store.cases.open(new, suppress)
         except CaseError as error:
             raise Refused(str(error)) from None
         entry.after.update(case=f"C-{number}")
-        if address and new.source is Source.RECIPIENT:  # after the case, whose dossier has the consents of before
-            detail = f"complaint C-{number}"
-            await suppressions.add(new.account_id, address, Reason.COMPLAINT, detail=detail, topic=EVERY_TOPIC)
     return number
 
 

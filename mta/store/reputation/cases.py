@@ -12,7 +12,7 @@ tests; the service uses the clock of the database.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ import orjson
 from mta.mail.reply import sanitise
 from mta.store.journal import account_changes
 from mta.store.journal.account_changes import Changes
+from mta.store.permission import suppression_writer
 from mta.store.postgres.database import Connection, Database
 from mta.store.postgres.secrets import Secrets
 from mta.store.queue.queue import SECONDS
@@ -28,6 +29,7 @@ from mta.store.reputation import case_records
 from mta.store.reputation.case_clocks import CaseClocks, Desk, Rung, moment, post
 from mta.store.reputation.case_records import KEPT, CaseEntry, CaseError, StepTaken, open_case, say
 from policy.accounts.account import AccountStatus
+from policy.permission.suppression import SuppressionRequest
 from policy.reputation.case_replies import CaseReplies
 from policy.reputation.complaint import (
     EVIDENCE,
@@ -101,9 +103,22 @@ class Cases:
         self.clocks = CaseClocks(database, changes, secrets)
         self.replies = CaseReplies(secrets.derive("case replies"))
 
-    async def open(self, complaint: Complaint) -> int:
-        """Open a case, as ``open_case`` does. Raises CaseError, StoreUnavailable."""
-        return await self._database.retried(lambda connection: open_case(connection, complaint))
+    async def open(self, complaint: Complaint, suppress: SuppressionRequest | None = None) -> int:
+        """Open a case, as ``open_case`` does, and suppress whom it is about; the case's number is the detail of that.
+
+        Raises CaseError, StoreUnavailable; then nothing was written.
+        """
+        requests = [suppress] if suppress else []
+
+        async def work(connection: Connection) -> int:
+            # Locks in the common order: ledgers and messages, then the case, which has the consents of before.
+            locked = await suppression_writer.lock(connection, requests)
+            case_id = await open_case(connection, complaint)
+            detailed = [replace(each, detail=f"complaint C-{case_id}") for each in requests]
+            await suppression_writer.write(connection, detailed, locked)
+            return case_id
+
+        return await self._database.retried(work, seconds=SECONDS)
 
     # queries
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import AsyncMock
 
 import orjson
 import pytest
@@ -11,10 +12,13 @@ from mta.demo.account import opt_in
 from mta.mail.address import Address
 from mta.mail.identity import new_message_id
 from mta.store.mailings.references import NewReference
+from mta.store.permission import suppression_writer
 from mta.store.postgres.secrets import Secrets
 from mta.store.reputation.cases import CaseError, open_case
 from mta.store.store import Store
 from policy.accounts.account import AccountStatus
+from policy.permission.consent import EVERY_TOPIC
+from policy.permission.suppression import Reason
 from policy.reputation.complaint import EVIDENCE, Complaint, Source
 from tests.unit.mta.store import make
 
@@ -138,3 +142,22 @@ async def test_only_accounts_with_a_webhook_have_events(store: Store) -> None:
     row = await make.row(store, "select kind, data from outbox")
     assert row["kind"] == "case_opened"
     assert orjson.loads(row["data"])["case"] == "C-2"
+
+
+async def test_a_case_and_its_suppression_are_one_transaction(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    account_id, suppressions = await account(store), store.suppressions
+    await store.consents.record(account_id, [opt_in(str(ANN), host="shop.example")], by="test")
+    complaint = Complaint(account_id, Source.RECIPIENT, "spam", None, str(ANN), suppressions.key(ANN))
+    suppress = suppressions.act(account_id, ANN, Reason.COMPLAINT, topic=EVERY_TOPIC)
+    with monkeypatch.context() as broken:
+        broken.setattr(suppression_writer, "write", AsyncMock(side_effect=RuntimeError("a fault")))
+        with pytest.raises(RuntimeError, match="a fault"):
+            await store.cases.open(complaint, suppress)
+    assert await make.count(store, "complaint_case") == 0
+    number = await store.cases.open(complaint, suppress)
+    (suppressed,) = await suppressions.find(account_id, [ANN])
+    assert (suppressed.reason, suppressed.detail) == (Reason.COMPLAINT, f"complaint C-{number}")
+    dossier = (await store.cases.show(number)).case.dossier
+    assert dossier is not None
+    assert [each["state"] for each in dossier["consents"]] == ["holds"], "as it was before"
+    assert await store.cases.open(complaint) == number
