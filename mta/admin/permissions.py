@@ -45,7 +45,7 @@ class Role(Enum):
     """Of a person or a token."""
 
     OPERATOR = "operator"  # everything
-    ABUSE_DESK = "abuse_desk"  # reads all but secrets; complaints, suppressions, queued mail, mailings
+    ABUSE_DESK = "abuse_desk"  # reads most; complaints, suppressions, takedowns, queued mail, mailings, breakers
     ACCOUNT = "account"  # what belongs to one account
 
     @property

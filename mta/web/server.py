@@ -4,7 +4,7 @@ Invariants: a request line is never logged, because it can contain a token. A cl
 between two requests and for the whole connection, and no more than its share of the connections, unless it is a listed
 proxy. A request's head is bounded.
 Limitations: a connection is counted after the TLS handshake. The time for a body is the application's matter
-(``mta.web.bodies``). Anything that is not HTTP gets a bare 400. HTTP/1.1 only.
+(``mta.web.public``, ``mta.web.admin``). Anything that is not HTTP gets a bare 400. HTTP/1.1 only.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ returning id"""  # noqa: S608 - our own text
 
 
 async def copies(connection: Connection, scopes: Sequence[SuppressionScope]) -> set[MessageId]:
-    """The messages that have queued copies within these scopes. The caller locks them before ``pull``."""
+    """The messages that have queued copies within these scopes. The caller locks them before ``remove_copies``."""
     if not scopes:
         return set()
     rows = await connection.fetch(_COPIES, *zip(*scopes, strict=True))
