@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import orjson
 import pytest
 
 from mta.mail.address import Address
 from mta.store.permission.address_lists import ListFindingError
 from mta.store.permission.import_progress import ImportProgress
 from mta.store.permission.ledger import Given
+from mta.store.postgres.migrate import migrations
 from mta.store.store import Store
 from policy.permission.address_list import ListSign, ListThresholds
 from policy.permission.consent import Basis
@@ -76,3 +78,24 @@ async def test_addresses_that_came_one_by_one_are_a_list_too(store: Store) -> No
     await bring(store, 2, *PEOPLE)
     found = await store.address_lists.check(LIMITS)
     assert {(each.account, each.file) for each in found} == {("one", ""), ("two", (b"f" * 32).hex())}
+
+
+async def test_what_was_found_before_does_not_name_the_other_account_any_more(store: Store) -> None:
+    old = "about 90% of 60 addresses are in a list of account one, too"
+    (upgrade,) = [each for each in migrations() if each.version == 9]
+    async with store._database.session() as connection:
+        await connection.execute(
+            "insert into list_finding (account_id, file, sign, other_id, hold, text)"
+            " values (2, '', 'overlap', 1, true, $1)",
+            old,
+        )
+        said = orjson.dumps({"finding": 1, "sign": "overlap", "hold": True, "text": old}).decode()
+        await connection.execute(
+            "insert into account_change (account_id, by, kind, data) values (2, 'service', 'list', $1)", said
+        )
+        await connection.execute(upgrade.sql)
+    new = "about 90% of 60 addresses are in a list of another account, too"
+    (found,) = await store.address_lists.list(2)
+    assert (found.text, found.other) == (new, "one")
+    (told,) = await store.accounts.history(2, 5)
+    assert told.data["text"] == new
