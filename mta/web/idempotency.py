@@ -1,6 +1,8 @@
 """``Idempotency-Key`` (draft-ietf-httpapi-idempotency-key-header): a POST that is repeated changes nothing again.
 
-Invariants: of several processes one runs the request. What may be tried again (429 and 5xx) is not stored.
+Invariants: of several processes one runs the request. What may be tried again (429, 5xx, what its handler calls
+``unfinished``) is not stored, nor is a result over MAX_RESULT: the repetition takes over, and finds the messages that
+were queued.
 Limitations: a body with a key is held in memory. Results are kept for three days.
 """
 
@@ -78,7 +80,8 @@ async def _run(
         await send(message)
 
     async def _store() -> None:
-        if status == 429 or status >= 500 or len(result) > MAX_RESULT:
+        unfinished = status == 429 or status >= 500 or scope["state"].get("unfinished", False)
+        if unfinished or len(result) > MAX_RESULT:
             await store.idempotency.free(token_id, key)
         else:
             await store.idempotency.end(token_id, key, status, headers, bytes(result))

@@ -1,17 +1,17 @@
 """The results of requests that a client may repeat (Idempotency-Key), so that a repetition changes nothing.
 
 A request is claimed by one process; a repetition gets the stored result, or is told to wait while it runs. A claim
-whose process died is taken over after TAKEN_OVER_AFTER.
+whose process died is taken over after TAKEN_OVER_AFTER, one that was freed without a result at once.
 
 Invariants: results are sealed, because they can show a secret.
 
-Limitations: what was done by a process that died between its commit and the stored result is done again by the
-repetition, except for messages, which are found again (``messages_of``).
+Limitations: what was done by a process that died between its commit and the stored result, or was lost in an outage, is
+done again by the repetition, except for messages, which are found again (``messages_of``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -32,20 +32,22 @@ returning xmax <> 0 as taken_over"""  # noqa: S608 - our own text
 
 _FIND = "select request, begun_at, status, headers, body from idempotency where token_id = $1 and key = $2"
 _END = "update idempotency set status = $3, headers = $4, body = $5 where token_id = $1 and key = $2"
-_FREE = "delete from idempotency where token_id = $1 and key = $2 and status is null"
+_FREE = f"""
+update idempotency set begun_at = now() - interval '{TAKEN_OVER_AFTER}'
+where token_id = $1 and key = $2 and status is null"""  # noqa: S608 - our own text
 _SWEEP = f"""
 delete from idempotency where ctid = any(array(
     select ctid from idempotency where begun_at < now() - interval '{KEPT}' limit 100
 ))"""  # noqa: S608 - our own text
 
 _MESSAGES = """
-select id from message
-where id >= $1 and account_id = $2 and record ->> 'session' = $3 order by id limit 1000"""
+select distinct on (session) record ->> 'session' as session, id from message
+where id >= $1 and account_id = $2 and record ->> 'session' = any($3::text[]) order by session, id"""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestClaimed:
-    """This process is to run the request. ``taken_over``: another one may have run it, and died."""
+    """This process is to run the request. ``taken_over``: it may have been run, whole or in part, without a result."""
 
     taken_over: bool
 
@@ -88,12 +90,12 @@ class Idempotency:
             await connection.execute(_END, token_id, key, status, orjson.dumps(headers).decode(), sealed)
 
     async def free(self, token_id: int, key: str) -> None:
-        """Give the claim up: nothing was done. Raises StoreUnavailable."""
+        """Let the repetition take the claim over at once. Raises StoreUnavailable."""
         async with self._database.session() as connection:
             await connection.execute(_FREE, token_id, key)
 
-    async def messages_of(self, account_id: int, session: str, since: datetime) -> list[MessageId]:
-        """Return the messages that a request committed, by the session that they carry. Raises StoreUnavailable."""
+    async def messages_of(self, account_id: int, sessions: Sequence[str], since: datetime) -> Mapping[str, MessageId]:
+        """Return the first message that was committed with each of the sessions. Raises StoreUnavailable."""
         async with self._database.session() as connection:
-            rows = await connection.fetch(_MESSAGES, first_id_at(since), account_id, session)
-        return [row["id"] for row in rows]
+            rows = await connection.fetch(_MESSAGES, first_id_at(since), account_id, sessions)
+        return {row["session"]: row["id"] for row in rows}

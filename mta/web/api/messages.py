@@ -6,7 +6,7 @@ Invariants: 201 means committed, as 250 does over SMTP. A refusal is a problem w
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -28,7 +28,8 @@ from mta.mail.mailbox import read_mailbox
 from mta.mail.message import Stream
 from mta.mail.reply import Reply, ReplyKind
 from mta.smtp_server.body import COPIES
-from mta.smtp_server.replies import NO_MEMORY
+from mta.smtp_server.replies import INTERNAL, NO_MEMORY
+from mta.store.postgres.errors import StoreUnavailable
 from mta.submission.compose import ComposeError, GivenFile, MessageDraft, NamedAddress, compose
 from mta.web.api.credentials import own_account
 from mta.web.api.fields import AddressField, Base64, Line, MessageIdInPath, Model
@@ -108,7 +109,7 @@ class MessageObject(Model):
 
 
 class MessageBatch(Model):
-    """Several messages; each has its own result."""
+    """Several messages; each has its own result, and an error in one is that one's."""
 
     messages: list[MessageObject] = Field(min_length=1, max_length=MAX_BATCH)
 
@@ -243,13 +244,15 @@ class SendQuery(BaseModel):
 async def send(request: Request, context: Context, query: Annotated[SendQuery, Query()]) -> Response:
     """Send a message: raw, with its envelope in the query, or as JSON; or a batch, whose results stand in its order.
 
-    It passes the same rules as over SMTP, and 201 means that it is committed. A batch is answered 200.
+    It passes the same rules as over SMTP, and 201 means that it is committed. A batch is answered 200; each of its
+    messages has a result with the status that it would have been answered alone. Repeated with the same
+    Idempotency-Key, a batch with a 429 or 503 among them sends what is missing.
     """
     transport: MessageSender = request.app.state.sender
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     account = query.account
-    if getattr(request.state, "taken_over", False) and (earlier := await _earlier(request, context, account)):
-        return earlier
+    if earlier := await _earlier(request, context, account, [_session(request)]):
+        return _json(earlier[_session(request)], 201)
     if kind == RAW:
         request.state.body.limit = transport.limits.message_size + 1
         return _answer(await _send_raw(request, context, transport, query))
@@ -272,12 +275,8 @@ async def send(request: Request, context: Context, query: Annotated[SendQuery, Q
             body += piece
         given = _read(bytes(body))
         if isinstance(given, MessageObject):
-            return _answer(await _send_object(request, context, transport, account, given))
-        results: list[BatchResult] = []
-        for each in given.messages:
-            sent = await _send_object(request, context, transport, account, each)
-            results.append(BatchResult(**dict(_sent(sent)), http_status=http_status(sent.reply)))
-        return _json(BatchResults(results=results), 200)
+            return _answer(await _send_object(request, context, transport, account, given, _session(request)))
+        return _json(await _send_batch(request, context, transport, account, given.messages), 200)
     finally:
         transport.budget.release(reserved)
 
@@ -368,18 +367,21 @@ def _session(request: Request) -> str | None:
     return getattr(request.state, "session", None)
 
 
-async def _earlier(request: Request, context: AdminContext, account: str | None) -> Response | None:
-    """Return what a request had done before its process died, None if it had done nothing. Raises StoreUnavailable."""
-    session = _session(request)
+async def _earlier(
+    request: Request, context: AdminContext, account: str | None, sessions: Sequence[str | None]
+) -> Mapping[str | None, MessageResult]:
+    """Return what the same request had sent before, by session. Raises StoreUnavailable."""
+    if not getattr(request.state, "taken_over", False):
+        return {}
     owner = (await context.account(own_account(context, account))).account
-    assert session is not None, "only requests with a key are taken over"
-    since = datetime.now(UTC) - timedelta(days=3)
-    found = await context.store.idempotency.messages_of(owner.id, session, since)
-    if not found:
-        return None
-    reply = Reply(250, "2.0.0", f"OK: queued as {format_id(found[0])}, by the same request before")
-    result = MessageResult(id=format_id(found[0]), reply=_reply(reply), recipients=[])
-    return _json(result, 201)
+    names = [each for each in sessions if each is not None]
+    found = await context.store.idempotency.messages_of(owner.id, names, datetime.now(UTC) - timedelta(days=3))
+    return {session: _sent_before(format_id(message)) for session, message in found.items()}
+
+
+def _sent_before(message: str) -> MessageResult:
+    reply = Reply(250, "2.0.0", f"OK: queued as {message}, by the same request before")
+    return MessageResult(id=message, reply=_reply(reply), recipients=[])
 
 
 def _read(body: bytes) -> MessageObject | MessageBatch:
@@ -421,8 +423,54 @@ def _parsed(name: Literal["from", "to"], text: str) -> Address:
         raise InvalidValue(name, f"{name}: {text[:100]!r}: {error}") from None
 
 
+async def _send_batch(
+    request: Request,
+    context: AdminContext,
+    transport: MessageSender,
+    account: str | None,
+    messages: Sequence[MessageObject],
+) -> BatchResults:
+    """Send what was not sent before; the request is ``unfinished`` if some of it may be tried again."""
+    await context.account(own_account(context, account))  # of all, before any is sent
+    whole = _session(request)
+    sessions = [whole and f"{whole}-{number}" for number in range(1, len(messages) + 1)]
+    earlier = await _earlier(request, context, account, sessions)
+    results: list[BatchResult] = []
+    for session, each in zip(sessions, messages, strict=True):
+        if session in earlier:
+            results.append(BatchResult(**dict(earlier[session]), http_status=201))
+            continue
+        sent = await _send_one_of_many(request, context, transport, account, each, session)
+        results.append(BatchResult(**dict(_sent(sent)), http_status=http_status(sent.reply)))
+        if sent.reply.kind is ReplyKind.TRANSIENT:
+            request.state.unfinished = True
+    return BatchResults(results=results)
+
+
+async def _send_one_of_many(
+    request: Request,
+    context: AdminContext,
+    transport: MessageSender,
+    account: str | None,
+    given: MessageObject,
+    session: str | None,
+) -> Sent:
+    """Return what becomes of one message, whatever is wrong with it: those before it are committed."""
+    try:
+        return await _send_object(request, context, transport, account, given, session)
+    except InvalidValue as error:
+        return Sent(Reply(501, "5.5.4", str(error)))
+    except StoreUnavailable:
+        return Sent(INTERNAL)
+
+
 async def _send_object(
-    request: Request, context: AdminContext, transport: MessageSender, account: str | None, given: MessageObject
+    request: Request,
+    context: AdminContext,
+    transport: MessageSender,
+    account: str | None,
+    given: MessageObject,
+    session: str | None,
 ) -> Sent:
     recipients = [each.address for each in (*given.to, *given.cc, *given.bcc)]
     try:
@@ -437,7 +485,7 @@ async def _send_object(
         _pieces(content),
         size=len(content),
         scheme=request.url.scheme,
-        session=_session(request),
+        session=session,
     )
 
 

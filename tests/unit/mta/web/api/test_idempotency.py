@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from typing import Any
 
 import pytest
 
+from mta.mail.identity import parse_id
+from mta.store.postgres.errors import StoreUnavailable
+from mta.web import idempotency
 from mta.web.idempotency import session_of
 from tests.unit.mta.web.api.rig import Answer, Api
 
@@ -61,13 +65,75 @@ async def test_many_at_once_are_one(api: Api) -> None:
 async def test_what_a_process_that_died_had_queued_is_found_again(api: Api) -> None:
     assert (await send(api, "k5")).status == 201
     before = await messages(api)
-    async with api.store._database.session() as connection:  # as if the process had died before it stored the result
-        await connection.execute(
-            "update idempotency set status = null, body = null, begun_at = now() - interval '1 hour' where key = 'k5'"
-        )
+    await as_if_it_had_died(api, "k5")
     again = await send(api, "k5")
     assert (again.status, "by the same request before" in again.json["reply"]["text"]) == (201, True)
     assert await messages(api) == before
+
+
+BATCH = {"messages": [{**BODY, "subject": f"number {n}"} for n in range(3)]}
+
+
+async def as_if_it_had_died(api: Api, key: str) -> None:
+    """Take the stored result away: the process died before it was stored."""
+    async with api.store._database.session() as connection:
+        await connection.execute(
+            "update idempotency set status = null, body = null, begun_at = now() - interval '1 hour' where key = $1",
+            key,
+        )
+
+
+def statuses(answer: Answer) -> list[int]:
+    assert answer.status == 200, answer.text
+    return [each["http_status"] for each in answer.json["results"]]
+
+
+async def test_an_outage_in_a_batch_is_a_result_and_the_repetition_sends_what_is_missing(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, send_one, calls = await messages(api), api.sender.send, 0
+
+    async def failing_once(*given: Any, **more: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise StoreUnavailable("the database is away")
+        return await send_one(*given, **more)
+
+    monkeypatch.setattr(api.sender, "send", failing_once)
+    first = await send(api, "b1", BATCH)
+    assert statuses(first) == [201, 503, 201]
+    assert first.json["results"][1]["reply"]["code"] == 451
+    assert await messages(api) == before + 2
+    again = await send(api, "b1", BATCH)
+    assert statuses(again) == [201, 201, 201]
+    ids = [each["id"] for each in again.json["results"]]
+    assert [ids[0], ids[2]] == [first.json["results"][n]["id"] for n in (0, 2)]
+    assert (await messages(api), calls) == (before + 3, 4)
+    assert (await send(api, "b1", BATCH)).headers["Idempotency-Replayed"] == "true"
+
+
+async def test_a_batch_that_a_process_had_sent_in_part_is_completed(api: Api) -> None:
+    key, before = {"Idempotency-Key": "b2"}, await messages(api)
+    first = await api.post("/v1/messages", BATCH, by="shop", headers=key)
+    async with api.store._database.session() as connection:
+        second = parse_id(first.json["results"][1]["id"])
+        await connection.execute("update message set record = record - 'session' where id = $1", second)
+    await as_if_it_had_died(api, "b2")
+    again = await api.post("/v1/messages", BATCH, by="shop", headers=key)
+    assert statuses(again) == [201, 201, 201]
+    texts = ["by the same request before" in each["reply"]["text"] for each in again.json["results"]]
+    assert texts == [True, False, True]
+    assert await messages(api) == before + 4
+
+
+async def test_a_result_that_is_too_large_to_keep_is_found_again(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = await messages(api)
+    monkeypatch.setattr(idempotency, "MAX_RESULT", 10)
+    first = await send(api, "k7")
+    again = await send(api, "k7")
+    assert (first.status, again.status, again.json["id"]) == (201, 201, first.json["id"])
+    assert await messages(api) == before + 1
 
 
 async def test_a_running_one_is_waited_for(api: Api) -> None:

@@ -170,6 +170,30 @@ async def test_a_batch_has_a_result_for_each(api: Api) -> None:
     assert [each["http_status"] for each in answer.json["results"]] == [201, 422, 201]
 
 
+async def test_an_error_in_a_batch_is_the_result_of_its_message(api: Api) -> None:
+    before, limits = await queued(api), api.sender.limits
+    wrong = parts(headers={"Bcc": "x@y.example"})
+    many = parts(to=["ann@example.net", "bob@example.net", "carl@example.net"])
+    try:
+        api.sender.limits = limits.model_copy(update={"recipients": 2})
+        answer = await api.post(PATH, {"messages": [parts(), wrong, many, parts()]}, by="shop")
+    finally:
+        api.sender.limits = limits
+    assert answer.status == 200, answer.text
+    results = answer.json["results"]
+    assert [each["http_status"] for each in results] == [201, 422, 422, 201]
+    assert [results[n]["reply"]["text"].partition(":")[0] for n in (1, 2)] == ["headers", "a message has 1 to 2 recipients"]
+    assert await queued(api) == before + 2
+
+
+async def test_a_batch_of_no_account_is_refused_before_any_is_sent(api: Api) -> None:
+    before = await queued(api)
+    for params, status in (({}, 422), ({"account": "none"}, 404)):
+        answer = await api.post(PATH, {"messages": [parts()]}, by="operator", params=params)
+        assert answer.status == status, answer.text
+    assert await queued(api) == before
+
+
 @pytest.mark.parametrize(
     ("more", "pointer"),
     [
