@@ -8,8 +8,9 @@ Limitations: requests are counted per process.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from starlette.datastructures import Headers
@@ -24,12 +25,16 @@ from mta.admin.permissions import Role
 from mta.admin.sending import MessageSender
 from mta.admin.service.reload import ServiceControl
 from mta.observe.metrics import Metrics
+from mta.smtp_server.body import SMALL
+from mta.smtp_server.limits import MemoryBudget
+from mta.smtp_server.replies import NO_MEMORY
 from mta.store.accounts.api_tokens import ApiToken
 from mta.store.postgres.errors import StoreUnavailable
 from mta.store.store import Store
 from mta.web import idempotency
 from mta.web.api import problems
 from mta.web.api.app import make_api
+from mta.web.api.messages import RETRY_AFTER
 from mta.web.api.routing import direct
 from mta.web.asgi import CLOSE, Asgi, AsgiMessage, ClientGone, Receive, Scope, Send, read_body, with_headers
 from mta.web.clients import RequestRates, client_of, subscriber
@@ -59,7 +64,6 @@ class RequestBody:
 
     limit: int = MAX_BODY
     size: int = 0
-    refused: bool = field(default=False)
 
     def allow(self, octets: int) -> None:
         self.limit = octets
@@ -72,11 +76,9 @@ class RequestBody:
                 async with asyncio.timeout(PART):
                     message = await receive()
             except TimeoutError:
-                self.refused = True
                 raise HTTPException(408, f"no part of the body came for {PART:g} s", CLOSE) from None
             self.size += len(message.get("body", b""))
             if self.size > self.limit:
-                self.refused = True
                 raise HTTPException(413, f"the body is longer than {self.limit} octets", CLOSE)
             return message
 
@@ -108,6 +110,7 @@ class AdminPort:
         self.pages = PagesApp(store, services, self._metrics)
         self.api = make_api()
         self.api.state.readiness, self.api.state.sender = readiness, sender
+        self._budget = sender.budget
         self.api.state.config_file, self.api.state.control = config_file, control
         run_dir = settings.server.data_dir / "run"
         self.api.state.imports, self.api.state.run_dir = self.imports, run_dir if run_dir.is_dir() else None
@@ -128,16 +131,14 @@ class AdminPort:
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request: of the API, or for a page."""
-        if not scope["path"].startswith(API) and "\0" not in scope["path"] and b"%00" not in scope["query_string"]:
+        path: str = scope["path"]
+        if "\0" in path or b"%00" in scope["query_string"]:
+            return await problems.problem(400, "a NUL is not allowed")(scope, receive, with_headers(send, HEADERS))
+        if not path.startswith(API):
             body = RequestBody()
             bounded = body.bounded(receive)
             return await self.pages.serve(scope, bounded, send, self._settings, self._profiles, body.allow)
         send = with_headers(send, HEADERS)
-        path: str = scope["path"]
-        if "\0" in path or b"%00" in scope["query_string"]:
-            return await problems.problem(400, "a NUL is not allowed")(scope, receive, send)
-        if not path.startswith(API):
-            return await problems.problem(404)(scope, receive, send)
         if path in OPEN:
             return await self._serve(self.api, scope, receive, send)
         headers = Headers(scope=scope)
@@ -154,19 +155,25 @@ class AdminPort:
         actor = _actor(found, source)
         context = AdminContext(self._store, self._settings, self._profiles, actor, self._metrics)
         scope.setdefault("state", {})["context"] = context
+        operation = direct.get((scope["method"], path))
         key = headers.get(idempotency.HEADER) if scope["method"] == "POST" else None
-        app = self._dispatch if key is None else self._keyed(found.id, key)
+        if key is None or (operation and not actor.may(operation.scope)):
+            app: Asgi = self._dispatch
+        else:
+            app = self._keyed(found.id, key, large=operation is not None)
         return await self._serve(app, scope, receive, with_headers(send, self._rate_fields(found.id)))
 
-    def _keyed(self, token: int, key: str) -> Asgi:
-        """Return the application for a request that may be repeated: its body is read first."""
+    def _keyed(self, token: int, key: str, *, large: bool) -> Asgi:
+        """Return the application for a request that may be repeated: its body is read first. ``large``: it is mail."""
 
         async def keyed(scope: Scope, receive: Receive, send: Send) -> None:
-            limit = self._settings.submission.limits.message_size * 4 // 3 + MAX_BODY
-            scope["state"]["body"].limit = limit
-            body = await read_body(receive, limit)
-            assert body is not None, "it is bounded already"
-            await idempotency.run_once(self._store, token, key, self._dispatch, scope, body, receive, send)
+            allowed: RequestBody = scope["state"]["body"]
+            if large:
+                allowed.limit = self._settings.submission.limits.message_size * 4 // 3 + MAX_BODY
+            with _reserved(self._budget, receive) as reserving:
+                body = await read_body(reserving, allowed.limit)
+                assert body is not None, "it is bounded already"
+                await idempotency.run_once(self._store, token, key, self._dispatch, scope, body, receive, send)
 
         return keyed
 
@@ -233,6 +240,27 @@ class AdminPort:
             "RateLimit-Policy": f'"token";q={admin.burst};w={window}',
             "RateLimit": f'"token";r={left};t={full}',
         }
+
+
+@contextmanager
+def _reserved(budget: MemoryBudget, receive: Receive) -> Iterator[Receive]:
+    """Yield a ``receive`` that reserves the memory of what comes, for as long as the body is held. It raises
+    HTTPException where there is none."""
+    held = 0
+
+    async def reserving() -> AsgiMessage:
+        nonlocal held
+        message = await receive()
+        octets = len(message.get("body", b""))
+        if not budget.reserve(octets, small=held + octets <= SMALL):
+            raise HTTPException(503, NO_MEMORY.text, {"Retry-After": str(RETRY_AFTER), **CLOSE})
+        held += octets
+        return message
+
+    try:
+        yield reserving
+    finally:
+        budget.release(held)
 
 
 def _actor(token: ApiToken, source: str) -> Actor:

@@ -88,6 +88,40 @@ async def test_a_body_is_bounded(api: Api) -> None:
     assert (answer.status, answer.headers["Connection"]) == (413, "close")
 
 
+async def test_a_key_allows_no_larger_body_but_for_mail(api: Api) -> None:
+    large = {"data": b"x" * (admin.MAX_BODY + 1), "headers": {"Idempotency-Key": "large"}}
+    assert (await api.ask("POST", "/v1/suppressions", **large)).status == 413
+    assert (await api.ask("POST", "/v1/messages", by="shop", **large)).status == 415, "it was read"
+
+
+async def test_without_the_scope_a_body_with_a_key_is_not_read(api: Api) -> None:
+    await api.token("reader", Role.OPERATOR, scopes=["service:read"])
+    answer = await api.ask(
+        "POST", "/v1/messages", by="reader", data=b"x" * 1000, headers={"Idempotency-Key": "no scope"}
+    )
+    assert answer.status == 403
+    async with api.store._database.session() as connection:
+        assert not await connection.fetchval("select count(*) from idempotency where key = 'no scope'")
+
+
+async def test_a_body_with_a_key_is_held_within_the_memory_for_mail(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, budget = {"Idempotency-Key": "memory"}, api.sender.budget
+    seen = []
+
+    async def watched(*_: object, **__: object) -> None:
+        seen.append(budget.used)
+
+    monkeypatch.setattr(api.store.idempotency, "end", watched)
+    await api.ask("POST", "/v1/messages", by="shop", data=b"x" * 5000, headers=key)
+    assert (seen, budget.used) == ([5000], 0)
+    most, budget.most = budget.most, 4000
+    try:
+        answer = await api.ask("POST", "/v1/messages", by="shop", data=b"x" * 5000, headers=key)
+    finally:
+        budget.most = most
+    assert (answer.status, answer.headers["Connection"], budget.used) == (503, "close", 0)
+
+
 async def test_every_answer_carries_its_fields(api: Api) -> None:
     for answer in (await api.get("/v1/health"), await api.get("/x"), await api.get("/v1/health", by=None)):
         assert answer.headers["Cache-Control"] == "no-store"
