@@ -21,6 +21,10 @@ class Refused(AdminError):
     """It cannot be done in the present state."""
 
 
+class NoRoom(AdminError):
+    """There is no room for it now; it may be tried again."""
+
+
 class ConfigRejected(Refused):
     """A configuration file has mistakes, each with its file and line; the service keeps its settings."""
 

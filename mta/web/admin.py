@@ -102,8 +102,9 @@ class AdminPort:
     ) -> None:
         """``control``: None if this process has no supervisor."""
         self._store, self._profiles, self._metrics = store, profiles, metrics or Metrics()
-        self.rates = rates or RateHistory(settings.server.data_dir / "run")
-        self.imports = ImportJobs()
+        run_dir = settings.server.data_dir / "run"
+        self.imports = ImportJobs(run_dir if run_dir.is_dir() else None)
+        self.rates = rates or RateHistory(run_dir)
         services = {
             "rates": self.rates, "readiness": readiness, "config_file": config_file, "imports": self.imports
         }  # fmt: skip
@@ -112,8 +113,7 @@ class AdminPort:
         self.api.state.readiness, self.api.state.sender = readiness, sender
         self._budget = sender.budget
         self.api.state.config_file, self.api.state.control = config_file, control
-        run_dir = settings.server.data_dir / "run"
-        self.api.state.imports, self.api.state.run_dir = self.imports, run_dir if run_dir.is_dir() else None
+        self.api.state.imports = self.imports
         self._tokens = RequestRates(1, 1)
         self._guesses = RequestRates(1, 1)
         self.configure(settings, profiles)

@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BufferedReader, TextIOWrapper
+from io import BufferedRandom, BufferedReader, TextIOWrapper
 from itertools import chain
 from pathlib import Path
 from typing import Self, TextIO
@@ -51,7 +51,7 @@ class TableFile:
     """An open file of ``size`` octets. ``text``: the file as ``lines`` reads it."""
 
     name: str
-    file: BufferedReader
+    file: BufferedReader | BufferedRandom
     size: int
     text: TextIOWrapper | None = None
 

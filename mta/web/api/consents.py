@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
@@ -18,7 +17,7 @@ from mta.web.api.credentials import own_account
 from mta.web.api.fields import AccountFilter, AddressField, AddressInPath, Line, Model, Paragraph
 from mta.web.api.jobs import JobItem, job_item
 from mta.web.api.routing import ApiRouter, Context
-from mta.web.api.uploads import FILE, stored
+from mta.web.api.uploads import FILE, uploaded_file
 from policy.permission.consent import EVERY_TOPIC, Sign
 
 router = ApiRouter("consents")
@@ -111,15 +110,9 @@ async def import_(
 
     A file that was interrupted may be sent again: it resumes where it stopped.
     """
-    owner = own_account(context, account)
-    await context.account(owner)
     imports: ImportJobs = request.app.state.imports
-    path = await stored(request)
-    try:
-        return job_item(await imports.begin_consents(context, owner, path, lift=lift))
-    except BaseException:
-        os.unlink(path)
-        raise
+    owner = own_account(context, account)
+    return job_item(await imports.begin_consents(context, owner, uploaded_file(request), lift=lift))
 
 
 @router.operation("POST", "/{address:path}/revoke", WRITE)

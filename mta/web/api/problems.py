@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from config.toml import ConfigError
-from mta.admin.errors import AdminError, ConfigRejected, Forbidden, InvalidValue, NotFound
+from mta.admin.errors import AdminError, ConfigRejected, Forbidden, InvalidValue, NoRoom, NotFound
 from mta.mail.address import AddressError
 from mta.observe.log import get_logger
 from mta.store.accounts.dkim_keys import KeyExists
@@ -131,6 +131,8 @@ def _refused(request: Request, error: Exception) -> JSONResponse:
             return problem(409, str(error), errors=[WrongField(detail=each) for each in error.mistakes])
         case Forbidden():
             return problem(403, str(error))
+        case NoRoom():
+            return problem(503, str(error), headers={"Retry-After": str(RETRY_AFTER)})
         case _ if isinstance(error, MISTAKES):
             return problem(422, str(error))
         case _:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated
@@ -18,7 +17,7 @@ from mta.web.api.fields import AccountFilter, AddressField, AddressInPath, Line,
 from mta.web.api.jobs import JobItem, job_item
 from mta.web.api.listing import Cursor, ListPage, PagingParameters, RowId, listed
 from mta.web.api.routing import ApiRouter, Context
-from mta.web.api.uploads import FILE, stored
+from mta.web.api.uploads import FILE, uploaded_file
 from policy.base import Suppression
 from policy.permission.suppression import Reason
 
@@ -164,14 +163,9 @@ async def import_(
 
     A file that was interrupted may be sent again: it resumes where it stopped.
     """
-    await context.account_filter(account)
     imports: ImportJobs = request.app.state.imports
-    path = await stored(request)
-    try:
-        return job_item(await imports.begin_suppressions(context, account, path, reason=reason, skip_bad=skip_bad))
-    except BaseException:
-        os.unlink(path)
-        raise
+    file = uploaded_file(request)
+    return job_item(await imports.begin_suppressions(context, account, file, reason=reason, skip_bad=skip_bad))
 
 
 @router.operation("POST", "/{address:path}/lift", WRITE)

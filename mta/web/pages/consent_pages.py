@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import tempfile
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
 from starlette.datastructures import UploadFile
@@ -13,7 +10,7 @@ from starlette.datastructures import UploadFile
 from mta.admin import consents
 from mta.admin.desk import list_findings
 from mta.admin.errors import InvalidValue
-from mta.admin.files import import_jobs
+from mta.admin.files.import_jobs import ImportJobs, UploadedFile, find_job
 from mta.admin.senders import accounts
 from mta.mail.address import Address, AddressError
 from mta.web.pages import tables
@@ -102,33 +99,14 @@ async def import_file(page: PageRequest) -> Answer:
     if upload is None:
         raise InvalidValue("file", "choose a file: CSV with a line of column names, or JSON lines")
     account = page.text("account") if page.is_operator else page.context.actor.account or ""
-    await page.context.account(account)
-    path = await _kept(page.context.settings.server.data_dir, upload)
-    try:
-        job = await page.services["imports"].begin_consents(page.context, account, path)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+    imports: ImportJobs = page.services["imports"]
+    job = await imports.begin_consents(page.context, account, UploadedFile(_pieces(upload), MAX_FILE))
     return Redirect(f"/consents/imports/{job.id}", "The import has begun.")
 
 
-async def _kept(data_dir: Path, upload: UploadFile) -> Path:
-    """Write an uploaded file where the import reads it. Raises InvalidValue."""
-    suffix = ".jsonl" if (upload.filename or "").lower().endswith((".jsonl", ".ndjson", ".json")) else ".csv"
-    folder = data_dir / "run"
-    place = folder if folder.is_dir() else None
-    descriptor, name = tempfile.mkstemp(prefix="import-", suffix=suffix, dir=place)
-    size = 0
-    with os.fdopen(descriptor, "wb") as file:
-        while piece := await upload.read(PIECE):
-            size += len(piece)
-            if size > MAX_FILE:
-                break
-            await asyncio.to_thread(file.write, piece)
-    if size > MAX_FILE:
-        os.unlink(name)
-        raise InvalidValue("file", f"at most {MAX_FILE // 1024 // 1024} MB; for more: mta consent import FILE")
-    return Path(name)
+async def _pieces(upload: UploadFile) -> AsyncIterator[bytes]:
+    while piece := await upload.read(PIECE):
+        yield piece
 
 
 @routes.get("/consents/imports/{job}", READ)
@@ -136,7 +114,7 @@ async def job_page(page: PageRequest) -> PageView:
     """Show how far an import is, and its bad lines."""
     text = page.path_text("job")
     number = int(text) if text.isascii() and text.isdigit() and len(text) < 18 else 0
-    job = await import_jobs.find_job(page.context, number)
+    job = await find_job(page.context, number)
     titles = tables.columns(line=("Line", "number"), text=("What is wrong", "wide"))
     rows = [[tables.number(int(each.get("line", 0))), tables.text(each.get("text"))] for each in job.errors]
     values = {"job": job, "errors": PageTable("Bad lines", titles, rows, "No bad line.")}

@@ -182,7 +182,9 @@ async def test_an_error_in_a_batch_is_the_result_of_its_message(api: Api) -> Non
     assert answer.status == 200, answer.text
     results = answer.json["results"]
     assert [each["http_status"] for each in results] == [201, 422, 422, 201]
-    assert [results[n]["reply"]["text"].partition(":")[0] for n in (1, 2)] == ["headers", "a message has 1 to 2 recipients"]
+    assert [results[n]["reply"]["text"].partition(":")[0] for n in (1, 2)] == [
+        "headers", "a message has 1 to 2 recipients",
+    ]  # fmt: skip
     assert await queued(api) == before + 2
 
 
