@@ -53,13 +53,11 @@ async def waited_for(settings: Settings, store: Store, destinations: Collection[
     return {each: backoffs[site] for each, site in sites.items() if site in backoffs}
 
 
-async def end(settings: Settings, store: Store, filters: Collection[QueueFilter]) -> int:
-    """End the backoffs that mail of these filters waits for, in all workers; return how many."""
-    if any(each.is_everything for each in filters):
+async def end(settings: Settings, store: Store, which: QueueFilter) -> int:
+    """End the backoffs that this mail waits for, in all workers; return how many."""
+    if which.is_everything:
         return await store.backoffs.end(None)
-    destinations = {
-        found for each in filters for found in await store.queue.destinations(each, limit=MAX_DESTINATIONS + 1)
-    }
+    destinations = await store.queue.destinations(which, limit=MAX_DESTINATIONS + 1)
     if len(destinations) > MAX_DESTINATIONS:
         return await store.backoffs.end(None)
     sites = set((await sites_of(settings, destinations)).values())

@@ -7,7 +7,7 @@ sees its own mail only, and may give it up; it cannot end what an operator or a 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import Enum
 from typing import Any, assert_never
@@ -19,6 +19,8 @@ from mta.mail.address import Address, AddressError, parse_domain
 from mta.mail.identity import MessageId, format_id
 from mta.store.queue.holds import QueueChange
 from mta.store.queue.queue import By, Group, Queue, QueueEntry, QueueFilter
+
+SHOWN = 20  # messages in a description
 
 
 class QueueAction(Enum):
@@ -92,17 +94,15 @@ async def change(
     action: QueueAction,
     which: QueueFilter,
     *,
-    ids: Sequence[MessageId] = (),
     reason: str = "",
     everything: bool = False,
     dry_run: bool = False,
 ) -> QueueChanged:
-    """Change queued recipients, or count them. ``ids``: only of these messages; ``everything``: the whole queue may be
-    meant.
+    """Change queued recipients, all or none, or count them. ``everything``: the whole queue may be meant.
 
     Raises InvalidValue, Forbidden, StoreUnavailable.
     """
-    if which.is_everything and not ids and not everything:
+    if which.is_everything and not everything:
         raise InvalidValue(
             "filter",
             "no recipients are selected: name a message, a destination, an account or more, or say all (--all)",
@@ -110,16 +110,16 @@ async def change(
     if context.actor.account_id is not None and action is not QueueAction.BOUNCE:
         raise Forbidden("only an operator can do this; you can bounce your own mail, or stop its mailing")
     which = own(context, which)
-    filters = [replace(which, message_id=each) for each in ids] or [which]
+    queue = context.store.queue
     if dry_run:
-        return QueueChanged(await _make(context, action, filters, "", dry_run=True))
+        return QueueChanged(await _make(queue, action, which, "", dry_run=True))
     why = f"{reason.strip() or 'by hand'} ({context.actor.name})"
-    subject = " ".join(map(format_id, ids[:20])) or described(which)
+    subject = described(which)
     async with context.audited(f"queue.{action.value}", subject, account_id=which.account_id, reason=reason) as entry:
         ended = 0
         if action is QueueAction.RETRY:  # first: what is due is claimed at once
-            ended = await backoffs.end(context.settings, context.store, filters)
-        made = await _make(context, action, filters, why, dry_run=False)
+            ended = await backoffs.end(context.settings, context.store, which)
+        made = await _make(queue, action, which, why, dry_run=False)
         entry.after.update(recipients=made.recipients, leased=made.leased, backoffs_ended=ended)
     return QueueChanged(made, ended)
 
@@ -129,34 +129,23 @@ async def put_off(
     which: QueueFilter,
     until: datetime,
     *,
-    ids: Sequence[MessageId] = (),
     reason: str,
     dry_run: bool = False,
 ) -> QueueChange:
     """Let queued mail wait until a time. Raises InvalidValue, Forbidden, StoreUnavailable."""
     context.require_operator()
-    if which.is_everything and not ids:
+    if which.is_everything:
         raise InvalidValue("filter", "no recipients are selected: name a message, a destination, an account or more")
-    filters, queue = [replace(which, message_id=each) for each in ids] or [which], context.store.queue
+    queue = context.store.queue
     if dry_run:
-        return _sum([await queue.put_off(each, until, dry_run=True) for each in filters])
+        return await queue.put_off(which, until, dry_run=True)
     async with context.audited("queue.put_off", described(which), account_id=which.account_id, reason=reason) as entry:
-        changed = _sum([await queue.put_off(each, until) for each in filters])
+        changed = await queue.put_off(which, until)
         entry.after.update(until=until, recipients=changed.recipients)
     return changed
 
 
-async def _make(
-    context: AdminContext, action: QueueAction, filters: Sequence[QueueFilter], why: str, *, dry_run: bool
-) -> QueueChange:
-    return _sum([await _make_one(context.store.queue, action, each, why, dry_run=dry_run) for each in filters])
-
-
-def _sum(parts: Sequence[QueueChange]) -> QueueChange:
-    return QueueChange(*(sum(column) for column in zip(*map(astuple, parts), strict=True)))
-
-
-async def _make_one(queue: Queue, action: QueueAction, which: QueueFilter, why: str, *, dry_run: bool) -> QueueChange:
+async def _make(queue: Queue, action: QueueAction, which: QueueFilter, why: str, *, dry_run: bool) -> QueueChange:
     match action:
         case QueueAction.RETRY:
             return await queue.retry(which, dry_run=dry_run)
@@ -173,11 +162,12 @@ async def _make_one(queue: Queue, action: QueueAction, which: QueueFilter, why: 
 def described(which: QueueFilter) -> str:
     """Return a filter in words."""
     given = {each.name: getattr(which, each.name) for each in fields(QueueFilter)}
-    words = [f"{key} {_value(key, value)}" for key, value in given.items() if value is not None]
+    words = [f"{key} {_value(value)}" for key, value in given.items() if value not in (None, ())]
     return ", ".join(words) or "the whole queue"
 
 
-def _value(key: str, value: Any) -> str:
-    if key == "message_id":
-        return format_id(value)
+def _value(value: Any) -> str:
+    if isinstance(value, tuple):
+        shown = " ".join(map(format_id, value[:SHOWN]))
+        return shown if len(value) <= SHOWN else f"{shown} and {len(value) - SHOWN} more"
     return str(value.value if isinstance(value, Enum) else value)

@@ -103,12 +103,11 @@ def _command(change: QueueCommand) -> Callable[..., None]:
         settings = load_settings(config)
 
         async def make(context: AdminContext, *, count: bool) -> QueueChanged:
-            which, ids = await selection.chosen(context)
+            which = await selection.chosen(context)
             return await queue.change(
                 context,
                 QueueAction(change.name),
                 which,
-                ids=ids,
                 everything=everything,
                 reason=reason,
                 dry_run=count,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -127,10 +126,7 @@ def list_(
     )
 
     async def work(context: AdminContext) -> list[QueueEntry]:
-        which, messages = await selection.chosen(context)
-        filters = [replace(which, message_id=each) for each in messages] or [which]
-        found = [entry for each in filters for entry in await context.store.queue.list(each, limit=limit)]
-        return found[:limit]
+        return list(await context.store.queue.list(await selection.chosen(context), limit=limit))
 
     found = with_admin(load_settings(config), work)
     if as_json:

@@ -121,8 +121,8 @@ def _to_time(selection: QueueSelection, at: str, reason: str) -> Work:
     when = parse_moment(at, "--at")
 
     async def work(context: AdminContext, count: bool) -> str:
-        which, ids = await selection.chosen(context)
-        changed = await queue.put_off(context, which, when, ids=ids, reason=reason, dry_run=count)
+        which = await selection.chosen(context)
+        changed = await queue.put_off(context, which, when, reason=reason, dry_run=count)
         text = f"{changed.recipients} recipients {'would be ' if count else ''}put off to {moment(when)} UTC."
         return text + (f" {changed.leased} are leased, and stay as they are." if changed.leased else "")
 

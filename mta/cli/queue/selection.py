@@ -16,7 +16,6 @@ from mta.observe.labels import QueueState
 
 if TYPE_CHECKING:
     from mta.admin.context import AdminContext
-    from mta.mail.identity import MessageId
     from mta.store.queue.queue import QueueFilter
 
 IdsArgument = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Only these messages.")]
@@ -51,13 +50,13 @@ class QueueSelection:
     reply: str | None
     held_by: HoldSource | None
 
-    async def chosen(self, context: AdminContext) -> tuple[QueueFilter, list[MessageId]]:
-        """Return the filter, and the messages named; exit status 2 for a value that cannot be read."""
+    async def chosen(self, context: AdminContext) -> QueueFilter:
+        """Return the filter; exit status 2 for a value that cannot be read."""
         from mta.admin import queue
         from mta.store.queue.queue import QueueFilter
 
-        ids = [parse_message_id(text) for text in self.ids]
         typed = QueueFilter(
+            messages=tuple(parse_message_id(text) for text in self.ids),
             destination=self.destination,
             stream=self.stream,
             topic=self.topic,
@@ -69,7 +68,7 @@ class QueueSelection:
             before=_before(self.older_than),
             held_by=self.held_by,
         )
-        return await queue.read_filter(context, typed, self.account), ids
+        return await queue.read_filter(context, typed, self.account)
 
 
 def _before(older_than: str | None) -> datetime | None:

@@ -42,11 +42,19 @@ case when q.holds > 0 then (
 @dataclass(frozen=True, slots=True)
 class HoldScope:
     """Which recipients are meant: a condition on their rows ``q`` in the queue and one on their holds ``h``, with
-    placeholders from ``$1`` on for ``values``."""
+    placeholders from ``$1`` on for ``values``. ``messages``: those that both conditions name, if they do."""
 
     on_queue: str
     on_hold: str
     values: tuple[Any, ...] = ()
+    messages: tuple[MessageId, ...] = ()
+
+    @property
+    def of_holds(self) -> tuple[str, tuple[Any, ...]]:
+        """A condition on holds alone that all of theirs fulfil, and its values."""
+        if "q." not in self.on_hold:
+            return self.on_hold, self.values
+        return ("h.message_id = any($1::uuid[])", (self.messages,)) if self.messages else ("true", ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,13 +266,13 @@ select count(*), count(lease), 0 from changed"""  # noqa: S608 - our own text
     changed = await _change(connection, statement, given)
     # A statement of its own, which sees the holds that were placed while the one above waited for locks. A condition on
     # the queue may not be true any more.
-    scoped = "q." not in scope.on_hold
+    theirs, values = scope.of_holds
     await connection.execute(
         f"""
         delete from hold h using queue q
-        where {scope.on_hold if scoped else "true"} and q.message_id = h.message_id
-            and q.recipient_index = h.recipient_index and q.bounce is not null""",  # noqa: S608 - our own text
-        *(scope.values if scoped else ()),
+        where {theirs} and q.message_id = h.message_id and q.recipient_index = h.recipient_index
+            and q.bounce is not null""",  # noqa: S608 - our own text
+        *values,
     )
     return await _tell(connection, changed)
 

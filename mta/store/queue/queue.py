@@ -104,14 +104,14 @@ _GROUPS = {
 
 @dataclass(frozen=True, slots=True)
 class QueueFilter:
-    """Which recipients are meant: those that fit everything given. ``mailing``: its id or its account's name for it;
-    "" for none. ``reply``: part of the last reply.
+    """Which recipients are meant: those that fit everything given. ``messages``: only theirs, if there are any.
+    ``mailing``: its id or its account's name for it; "" for none. ``reply``: part of the last reply.
 
     ``sender`` is ``<>`` for messages without one; ``before``: those accepted before that moment. ``held_by``: those
     with a hold of this source, perhaps among others.
     """
 
-    message_id: MessageId | None = None
+    messages: tuple[MessageId, ...] = ()
     account_id: int | None = None
     destination: str | None = None
     stream: Stream | None = None
@@ -128,10 +128,10 @@ class QueueFilter:
     def is_everything(self) -> bool:
         return self == QueueFilter()
 
-    def where(self, first: int = 1) -> tuple[str, list[Any]]:
-        """The condition on ``q``, with placeholders from ``$first`` on, and their values."""
+    def where(self) -> tuple[str, list[Any]]:
+        """The condition on ``q``, with placeholders from ``$1`` on, and their values."""
         given = [
-            ("q.message_id = ${}", self.message_id),
+            ("q.message_id = any(${}::uuid[])", self.messages or None),
             ("q.account_id = ${}", self.account_id),
             ("q.destination = ${}", self.destination),
             ("q.stream = (${}::text)::stream", self.stream.value if self.stream else None),
@@ -145,13 +145,13 @@ class QueueFilter:
             (_HELD_BY, self.held_by.value if self.held_by else None),
         ]
         used = [(condition, value) for condition, value in given if value is not None]
-        conditions = [condition.format(first + place) for place, (condition, _) in enumerate(used)]
+        conditions = [condition.format(place) for place, (condition, _) in enumerate(used, start=1)]
         return " and ".join(conditions) or "true", [value for _, value in used]
 
     @property
     def scope(self) -> HoldScope:
         condition, values = self.where()
-        return HoldScope(condition, condition, tuple(values))
+        return HoldScope(condition, condition, tuple(values), self.messages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +286,7 @@ class Queue:
 
     async def show(self, message_id: MessageId) -> Sequence[QueueEntry]:
         """What is still queued of a message. Raises StoreUnavailable."""
-        return await self.list(QueueFilter(message_id=message_id))
+        return await self.list(QueueFilter(messages=(message_id,)))
 
     async def _ask(self, question: str, *values: Any) -> Sequence[Any]:
         """A question over many rows: planned for its values, unlike our short statements."""
@@ -301,7 +301,7 @@ class Queue:
         its message is named. Raises StoreUnavailable."""
         condition, values = which.where()
         waiting = f"q.lease is null and q.holds = 0 and {condition}"
-        if which.message_id is None:
+        if not which.messages:
             waiting += f" and not ({_IS_DELAYED})"
         statement = f"update queue q set due_at = least(now(), q.expires_at) where {waiting}"  # noqa: S608
         if dry_run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 
@@ -209,9 +210,9 @@ def _changed(changed: QueueChange, *, dry_run: bool, ended: int | None = None) -
     )
 
 
-def _ids(texts: Sequence[str]) -> list[MessageId]:
+def _ids(texts: Sequence[str]) -> tuple[MessageId, ...]:
     try:
-        return [parse_id(text) for text in texts]
+        return tuple(parse_id(text) for text in texts)
     except ValueError as error:
         raise InvalidValue("ids", str(error)) from None
 
@@ -219,24 +220,14 @@ def _ids(texts: Sequence[str]) -> list[MessageId]:
 @router.operation("POST", "/put-off", WRITE, operators_only=True)
 async def put_off(context: Context, body: PutOffBody) -> QueueChangedItem:
     """Let queued mail wait until a time."""
-    confined = await confined_filter(context, body.which)
-    changed = await queue.put_off(
-        context, confined, body.until, ids=_ids(body.ids), reason=body.reason, dry_run=body.dry_run
-    )
+    which = replace(await confined_filter(context, body.which), messages=_ids(body.ids))
+    changed = await queue.put_off(context, which, body.until, reason=body.reason, dry_run=body.dry_run)
     return _changed(changed, dry_run=body.dry_run)
 
 
 @router.operation("POST", "/{action}", WRITE)
 async def change(context: Context, action: Annotated[QueueAction, Path()], body: QueueChangeBody) -> QueueChangedItem:
     """Retry, hold, release or bounce queued recipients."""
-    confined = await confined_filter(context, body.which)
-    done = await queue.change(
-        context,
-        action,
-        confined,
-        ids=_ids(body.ids),
-        everything=body.all,
-        reason=body.reason,
-        dry_run=body.dry_run,
-    )
+    which = replace(await confined_filter(context, body.which), messages=_ids(body.ids))
+    done = await queue.change(context, action, which, everything=body.all, reason=body.reason, dry_run=body.dry_run)
     return _changed(done.change, dry_run=body.dry_run, ended=done.backoffs)

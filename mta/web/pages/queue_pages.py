@@ -104,7 +104,7 @@ async def read_filter(page: PageRequest, given: Mapping[str, str]) -> QueueFilte
         raise InvalidValue("id", "this is not the id of a message: 26 letters and digits")
     age = given.get("age", "")
     typed = QueueFilter(
-        message_id=number,
+        messages=(number,) if number else (),
         destination=given.get("destination") or None,
         stream=_choice(Stream, given.get("stream")),
         topic=given.get("topic") or None,

@@ -130,7 +130,7 @@ async def test_lists_can_be_narrowed(store: Store, account: int, shell: Shell) -
     assert await listed("--state", "held") == []
     assert await listed("--older-than", "1h") == []
     assert await listed(format_id(second)) == ["bob@two.example"]
-    assert await listed(format_id(second), format_id(first), "--limit", "1") == ["bob@two.example"]
+    assert await listed(format_id(second), format_id(first), "--limit", "1") == ["full@club.example"], "the oldest"
     text = (await shell.run("queue", "list")).stdout
     assert "452 4.2.2 mailbox [full]" in text
     assert format_id(first) in text

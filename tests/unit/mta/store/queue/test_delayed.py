@@ -38,9 +38,9 @@ async def test_what_waits_for_a_time_is_never_leased_and_has_a_state_of_its_own(
 async def test_an_operators_retry_leaves_it_alone_unless_it_is_named(store: Store) -> None:
     message = await delayed(store)
     assert await store.queue.retry(QueueFilter()) == QueueChange(0)
-    assert await store.queue.retry(QueueFilter(message_id=message), dry_run=True) == QueueChange(1)
+    assert await store.queue.retry(QueueFilter(messages=(message,)), dry_run=True) == QueueChange(1)
     assert await store.messages.claim(deliveries=10, octets=10**6) == []
-    assert await store.queue.retry(QueueFilter(message_id=message)) == QueueChange(1)
+    assert await store.queue.retry(QueueFilter(messages=(message,))) == QueueChange(1)
     (claimed,) = await store.messages.claim(deliveries=10, octets=10**6)
     await store.messages.requeue([claimed], timedelta(hours=1), delayed_by=DelayReason.SEND_WINDOW)
     (entry,) = await store.queue.list(QueueFilter())

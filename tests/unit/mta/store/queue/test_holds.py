@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mta.mail.hold import Hold, HoldSource
+from mta.mail.message import Stream
 from mta.store.postgres.database import Connection
 from mta.store.queue import holds
 from mta.store.queue.enqueue import Held
@@ -259,6 +260,19 @@ async def test_holds_go_with_the_recipient(store: Store) -> None:
     await store.queue.hold(QueueFilter(address="d@x.example"), "look")
     await make.write(store, make.result(again))
     assert [address for address, *_ in await make.holds(store)] == ["b@x.example"]
+
+
+async def test_a_bounce_of_messages_looks_at_their_holds_alone(store: Store) -> None:
+    delivery = await make.put(store, "a@x.example")
+    await store.messages.enqueue(make.accepted("b@x.example"), leased=False)
+    await store.queue.bounce(QueueFilter(address="b@x.example"), "why")
+    left_behind = "insert into hold select message_id, recipient_index, 'operator', '', 1, null, '' from queue"
+    await make.execute(store, left_behind)
+    await store.queue.bounce(QueueFilter(messages=(delivery.message_id,)), "why")
+    one = await make.row(store, "select count(*), min(q.address) from hold join queue q using (message_id)")
+    assert tuple(one) == (1, "b@x.example")
+    await store.queue.bounce(QueueFilter(stream=Stream.MARKETING), "why")
+    assert await make.holds(store) == []
 
 
 async def test_a_hold_that_was_left_behind_is_swept(store: Store) -> None:

@@ -72,7 +72,7 @@ async def test_every_filter_finds_its_own(filled: Store) -> None:
     assert await addresses(filled, state=QueueState.LEASED) == ["f"]
     assert await addresses(filled, reply="GREYlisted") == ["e"]
     (first, _) = await filled.queue.list(QueueFilter(mailing="news"))
-    assert await addresses(filled, message_id=first.message_id) == ["a", "b"]
+    assert await addresses(filled, messages=(first.message_id,)) == ["a", "b"]
     assert await addresses(filled, destination="one.example", mailing="news") == ["a"]
     assert len(await filled.queue.list(QueueFilter(), limit=2)) == 2
 

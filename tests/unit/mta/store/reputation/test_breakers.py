@@ -145,7 +145,7 @@ async def test_what_is_held_is_let_go_by_name_and_the_same_counts_do_not_trip_ag
     hold = store.breakers.holding(waiting, "gmail")
     assert hold is not None
     await store.messages.hold([waiting], hold)
-    await store.queue.hold(QueueFilter(message_id=other.message_id), "an operator")
+    await store.queue.hold(QueueFilter(messages=(other.message_id,)), "an operator")
     await store.messages.requeue([other])
     assert await store.breakers.held(tripped) == 1
 

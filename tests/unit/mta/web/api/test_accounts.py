@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mta.mail.identity import parse_id
 from tests.unit.mta.web.api.rig import Api
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -154,6 +155,23 @@ async def test_the_queue_is_searched_and_changed_after_a_dry_run(api: Api) -> No
     until = {"which": which, "until": "2099-01-01T00:00:00Z", "reason": "later", "dry_run": False}
     assert (await api.post("/v1/queue/put-off", until, by="shop")).status == 403
     assert (await api.post("/v1/queue/put-off", until)).json["recipients"] >= 1
+
+
+async def test_a_change_of_several_messages_is_one_transaction(api: Api) -> None:
+    ids = []
+    for to in ("three@queue.example", "four@queue.example"):
+        body = {"from": "news@shop.example", "to": [to], "subject": "x", "text": "y"}
+        ids.append((await api.post("/v1/messages", body, by="shop")).json["id"])
+    for action in ("hold", "release", "bounce"):
+        done = await api.post(f"/v1/queue/{action}", {"ids": ids, "dry_run": False})
+        assert done.json["recipients"] == 2
+        async with api.store._database.session() as connection:
+            writers = await connection.fetch(
+                "select distinct xmin::text from queue where message_id = any($1)", list(map(parse_id, ids))
+            )
+        assert len(writers) == 1, action
+    newest = (await api.get("/v1/audit", params={"action": "queue.bounce"})).json["items"][0]
+    assert newest["subject"] == f"messages {ids[0]} {ids[1]}"
 
 
 async def test_a_mailing_is_made_confirmed_and_stopped(api: Api) -> None:
