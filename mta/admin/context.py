@@ -96,7 +96,7 @@ class AdminContext:
 
     async def account_names(self) -> Mapping[int, str]:
         """Return the names of all accounts by their ids. Raises StoreUnavailable."""
-        return {each.account.id: each.account.name for each in await self.store.accounts.list()}
+        return await self.store.accounts.names_by_id()
 
     def require_operator(self) -> None:
         """Raises Forbidden for an actor of an account."""

@@ -176,7 +176,7 @@ async def site_now(settings: Settings, store: Store, name: SiteName, *, count: b
         [each for each in await store.shaping_actions.list() if _may_concern(each, name)],
         [each for each in await store.backoffs.list() if each.site == name.site],
         await store.events.replies_of(domains, REPLIES),
-        {each.account.id: each.account.name for each in await store.accounts.list()},
+        await store.accounts.names_by_id(),
         days,
         queued,
         [each for each in await store.egress_limits.at(name.site) if _limits_mail_to(each, name)],

@@ -7,7 +7,7 @@ profiles are read without importing the store.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -130,9 +130,9 @@ def with_admin(
     )
 
 
-async def account_names(store: Store) -> dict[int, str]:
+async def account_names(store: Store) -> Mapping[int, str]:
     """Return the names of all accounts by their ids."""
-    return {each.account.id: each.account.name for each in await store.accounts.list()}
+    return await store.accounts.names_by_id()
 
 
 async def account_id(store: Store, name: str | None) -> int | None:

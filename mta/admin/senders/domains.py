@@ -77,6 +77,7 @@ async def _look(
         results = await asyncio.gather(*map(look, domains))
     finally:
         await resolver.close()
+    await store.accounts.refresh()  # what was found is shown next
     return {known.domain: found for known, found in zip(domains, results, strict=True)}
 
 

@@ -89,6 +89,7 @@ class AccountCache:
     def __init__(self, details: Sequence[AccountDetails], credentials: Iterable[Credential]) -> None:
         self.details = details
         self.by_id = {each.account.id: each.account for each in details}
+        self.by_name = {each.account.name: each for each in details}
         self.by_username = {each.username: each for each in credentials}
         networks = {network: each.account for each in details for network in each.networks}
         lengths = {(network.version, network.prefixlen) for network in networks}

@@ -1,7 +1,7 @@
 """Who may submit mail: accounts, their credentials, sender domains and client networks.
 
-Every process keeps them all in memory, so that a login, a MAIL command or a new connection needs no query. The copy is
-reloaded when the database announces a change, and every half minute in case that was missed.
+Every process keeps them all in memory, so that a login, a MAIL command, a new connection or a look-up by name needs no
+query. The copy is reloaded when the database announces a change, and every half minute in case that was missed.
 
 Invariants: never answers from a copy that was never read: until then every question raises StoreUnavailable.
 
@@ -12,7 +12,7 @@ copy counts, so a credential revoked in that time works until the database is ba
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -56,6 +56,7 @@ class Accounts:
         self._copy: AccountCache | None = None
         self._fresh = Freshness(database.tasks, BackgroundTask.ACCOUNTS, self._read)
         self.start, self.stop, self.changed = self._fresh.start, self._fresh.stop, self._fresh.changed
+        self.refresh = self._fresh.now
 
     # questions, answered from memory
 
@@ -88,6 +89,24 @@ class Accounts:
         """Return the names of all accounts, none if there are more than ``most``. Raises StoreUnavailable."""
         known = self._known.by_id
         return sorted(each.name for each in known.values()) if len(known) <= most else []
+
+    async def names_by_id(self) -> Mapping[int, str]:
+        """Return the names of all accounts by their ids. Raises StoreUnavailable."""
+        if self._copy is None:
+            await self.refresh()
+        return {number: each.name for number, each in self._known.by_id.items()}
+
+    async def find(self, name: str) -> AccountDetails:
+        """Return the account called ``name``; one that is not known may be new, and is asked for.
+
+        Raises AccountError, StoreUnavailable.
+        """
+        if self._copy is None or name not in self._copy.by_name:
+            await self.refresh()
+        found = self._known.by_name.get(name)
+        if found is None:
+            raise AccountError(f"there is no account {name!r}")
+        return found
 
     @property
     def _known(self) -> AccountCache:
@@ -164,20 +183,13 @@ class Accounts:
             return result
 
         result = await self._database.retried(told, seconds=seconds)
-        await self._fresh.now()
+        await self.refresh()
         return result
 
     async def list(self) -> Sequence[AccountDetails]:
         """All accounts by name, as the database has them now. Raises StoreUnavailable."""
-        await self._fresh.now()
+        await self.refresh()
         return self._known.details
-
-    async def find(self, name: str) -> AccountDetails:
-        """The account called ``name``. Raises AccountError, StoreUnavailable."""
-        for each in await self.list():
-            if each.account.name == name:
-                return each
-        raise AccountError(f"there is no account {name!r}")
 
     async def history(self, account_id: int, limit: int = 100) -> Sequence[AccountChange]:
         """Who changed what, when and why: the last ``limit`` changes, the oldest first. Raises StoreUnavailable."""

@@ -123,7 +123,7 @@ class Domains:
         Raises AccountError, StoreUnavailable.
         """
 
-        async def work(connection: Connection) -> bool:
+        async def work(connection: Connection) -> tuple[bool, bool]:
             before = await connection.fetchrow(_KNOWN, domain, account_id)
             if before is None:
                 raise _not_its(domain)
@@ -133,13 +133,19 @@ class Domains:
             verified = before["verified"] or is_fit(judged)
             takes_mail = before["receives"] if hears is None else hears
             await connection.execute(_RECORD, domain, account_id, verified, takes_mail, orjson.dumps(report).decode())
-            if (verified, takes_mail) != (before["verified"], before["receives"]) or _marks(known) != _marks(report):
+            is_other = (verified, takes_mail) != (before["verified"], before["receives"])
+            if is_other or _marks(known) != _marks(report):
                 data = {"looked for": domain, "verified": verified, "found": report}
                 await note(connection, account_id, by, AccountChangeKind.DOMAIN, data)
+            is_news = is_other or known != report
+            if is_news:
                 await connection.execute("select pg_notify($1, '')", CHANNEL)
-            return verified
+            return verified, is_news
 
-        return await self._database.retried(work)
+        verified, is_news = await self._database.retried(work)
+        if is_news:
+            await self._changes.refresh()
+        return verified
 
 
 async def insert(connection: Connection, account_id: int, domains: Iterable[str], *, verified: bool) -> None:

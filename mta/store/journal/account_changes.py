@@ -32,6 +32,9 @@ class Changes(Protocol):
 
     async def change(self, work: Callable[[Connection], Awaitable[T]], *, seconds: float | None = None) -> T: ...
 
+    @property
+    def refresh(self) -> Callable[[], Awaitable[None]]: ...
+
 
 class AccountChangeKind(Enum):
     """What was changed."""

@@ -150,6 +150,7 @@ async def test_an_end_of_the_account_is_not_a_slip(shop: Operator, store: Store)
     assert told.startswith("C-5 would be closed, and account shop terminated for good: it is upheld complaint number 5")
     assert "upheld complaint number 5" in await shop.fails("complaint", "close", case, "--upheld")
     assert "Account shop terminated" in await shop.says("complaint", "close", case, "--upheld", "--yes")
+    await store.accounts.refresh()
     assert (await store.accounts.find("shop")).account.status.value == "terminated"
 
 

@@ -24,6 +24,7 @@ async def operator(tmp_path: Path, database_url: str, secrets: Secrets) -> Opera
 
 
 async def shop(store: Store) -> Account:
+    await store.accounts.refresh()  # commands are other processes
     return (await store.accounts.find("shop")).account
 
 
@@ -161,6 +162,7 @@ async def test_a_credential_is_replaced_without_a_gap(operator: Operator, store:
     made = await operator.json("account", "credential", "rotate", "shop", "--overlap", "2d")
     assert made["username"] == "shop-2"
     assert len(made["secret"]) == 32
+    await store.accounts.refresh()
     details = await store.accounts.find("shop")
     old, new = details.credentials
     assert old.revoked_at is not None

@@ -111,6 +111,32 @@ async def test_other_processes_see_a_change_when_it_is_announced(
         await other.close()
 
 
+async def test_a_look_up_by_name_reads_only_what_may_be_new(
+    store: Store,
+    database_url: str,
+    database_settings: DatabaseSettings,
+    secrets: Secrets,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    acme = await store.accounts.add("acme")
+    reads, refresh = [], store.accounts.refresh
+
+    async def counted() -> None:
+        reads.append(1)
+        await refresh()
+
+    monkeypatch.setattr(store.accounts, "refresh", counted)
+    assert (await store.accounts.find("acme")).account == acme
+    assert await store.accounts.names_by_id() == {acme.id: "acme"}
+    assert reads == []
+    other = await Store.open(database_url, database_settings, secrets)
+    try:
+        new = await other.accounts.add("new")
+    finally:
+        await other.close()
+    assert (await store.accounts.find("new")).account == new
+
+
 async def test_accounts_that_were_never_read_are_unavailable_not_unknown(database_settings: DatabaseSettings) -> None:
     accounts = Accounts(Database("postgresql://nobody@/none?host=/nowhere", database_settings))
     await accounts.start()

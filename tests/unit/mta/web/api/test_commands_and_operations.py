@@ -90,8 +90,9 @@ CLI_ONLY = {
 READING = {
     "backlog", "before", "by_credential", "by_id", "compare_queued", "content", "count_states", "domains", "export",
     "facts", "find", "grant", "head", "held", "history", "key", "last", "late", "latest", "list", "look", "message",
-    "messages_of", "named", "names", "newest", "of", "oldest_unexpired_age", "page", "read", "reference_contents",
-    "references", "show", "story", "summary", "token", "troubles", "verify", "waiting", "watermark", "windows",
+    "messages_of", "named", "names", "names_by_id", "newest", "of", "oldest_unexpired_age", "page", "read",
+    "reference_contents", "references", "show", "story", "summary", "token", "troubles", "verify", "waiting",
+    "watermark", "windows",
 }  # fmt: skip
 CALLERS = ("cli", "web/api", "web/pages")
 # What people do about their own session, and what no one decides: no row.
