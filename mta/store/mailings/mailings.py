@@ -107,10 +107,11 @@ class MailingError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class _Copy:
-    """What is in memory. ``until``: the database's clock when it was last read."""
+    """What is in memory. ``changed``: when each was, by id; ``until``: the database's clock when it was last read."""
 
     by_id: dict[str, Mailing]
     by_name: dict[tuple[int, str], Mailing]
+    changed: dict[str, datetime]
     until: datetime
 
 
@@ -360,17 +361,19 @@ class Mailings:
     # keeping the copy
 
     async def _read(self) -> None:
-        """Read what has changed since the last time, and where each list comes from."""
+        """Read what has changed since the last time, and where each list comes from; drop what has not ``LATELY``."""
         known = self._copy
         async with self._database.session() as connection, connection.transaction(isolation="repeatable_read"):
             now: datetime = await connection.fetchval("select now()")
             rows = await connection.fetch(_READ, known.until - OVERLAP if known else now - LATELY)
             lists = {(row["account_id"], row["name"]): row for row in await connection.fetch(_LISTS)}
-        mailings = dict(known.by_id) if known else {}
+        mailings, changed = ({**known.by_id}, {**known.changed}) if known else ({}, {})
         mailings.update((row["id"], mailing_of(row)) for row in rows)
-        by_id = {mailing.id: _from_list(mailing, lists) for mailing in mailings.values()}
+        changed.update((row["id"], row["changed_at"]) for row in rows)
+        changed = {number: at for number, at in changed.items() if at > now - LATELY}
+        by_id = {number: _from_list(mailings[number], lists) for number in changed}
         by_name = {(mailing.account_id, mailing.name): mailing for mailing in by_id.values()}
-        self._copy = _Copy(by_id, by_name, now)
+        self._copy = _Copy(by_id, by_name, changed, now)
 
 
 async def stop(connection: Connection, mailing_id: str, *, by: str, why: str) -> None:

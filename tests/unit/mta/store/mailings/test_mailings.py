@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from config.schema import DatabaseSettings as DatabaseSettings
 from mta.mail.hold import Hold, HoldSource
+from mta.store.mailings import mailings
 from mta.store.mailings.mailing_holds import QueueMoved
 from mta.store.mailings.mailings import MailingError, Mailings
 from mta.store.postgres.database import Database
@@ -59,6 +61,16 @@ async def approve(store: Store, account_id: int) -> None:
         " on conflict (account_id, name) do update set approved_at = now()",
         account_id, "customers", "orders of our shop",
     )  # fmt: skip
+
+
+async def test_a_mailing_that_was_not_changed_lately_leaves_memory(
+    store: Store, account_id: int, june: Mailing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mailings, "LATELY", timedelta(0))
+    await store.mailings._fresh.now()
+    assert store.mailings.by_name(account_id, "june") is None
+    assert store.mailings.by_name(account_id, june.id) is None
+    assert await store.mailings.find(account_id, "june") == june
 
 
 async def test_a_new_mailing_is_known_at_once_by_name_and_id_to_its_account_alone(
