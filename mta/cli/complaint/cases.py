@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from mta.admin.spreadsheet import no_formula
 from mta.cli.complaint import decisions
 from mta.cli.complaint.case_details import (
     CaseArgument,
@@ -307,9 +308,4 @@ def _write_csv(file: TextIO, stories: Sequence[CaseStory]) -> None:
             *(at.isoformat() if at else "" for at in (case.opened_at, case.told_at, case.answered_at, case.closed_at)),
             *hours, impact.held, impact.released, impact.bounced, impact.money,
         ]  # fmt: skip
-        writer.writerow([_no_formula(cell) for cell in row])
-
-
-def _no_formula(cell: object) -> object:
-    """Return ``cell`` so that no spreadsheet takes it for a formula: complaints are written by strangers."""
-    return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t") else cell
+        writer.writerow([no_formula(cell) if isinstance(cell, str) else cell for cell in row])

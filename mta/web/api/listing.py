@@ -22,6 +22,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from mta.admin.errors import InvalidValue
+from mta.admin.spreadsheet import no_formula
 from mta.web.api.fields import Model
 
 Item = TypeVar("Item", bound=Model)
@@ -31,7 +32,6 @@ RowId = Annotated[int, Field(ge=0, lt=2**63)]
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
 CSV_PAGE = 1000
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class ListPage(Model, Generic[Item]):
@@ -151,7 +151,7 @@ def _cell(value: object) -> str:
             text = value.model_dump_json(exclude_none=True)
         case _:
             text = value.isoformat() if hasattr(value, "isoformat") else str(value)
-    return f"'{text}" if text.startswith(_FORMULA) and not isinstance(value, int | float) else text
+    return text if isinstance(value, int | float) else no_formula(text)
 
 
 async def listed_from(

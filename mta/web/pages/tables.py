@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 
 from starlette.responses import Response
 
+from mta.admin.spreadsheet import no_formula
 from mta.web.pages.frame import PageRequest
 
 PAGE = 50  # rows
 CSV_ROWS = 10_000  # at most in a file
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Cell:
         if self.at:
             return self.at.astimezone(UTC).isoformat(timespec="seconds")
         text = f"{self.text} ({self.sub})" if self.sub and self.text else self.text or self.sub
-        return f"'{text}" if text.startswith(_FORMULA) and not isinstance(self.sort, int | float) else text
+        return text if isinstance(self.sort, int | float) else no_formula(text)
 
 
 def text(value: object, sub: str = "") -> Cell:
