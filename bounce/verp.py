@@ -4,8 +4,8 @@
            │└ message id, 26 letters   └n  └ seal, 16 letters
            └ number of the key
 
-Every message has its own return path. It identifies the message and, if the transaction had one recipient, the
-recipient, whatever the report says. It uses the alphabet of message ids: case-insensitive, and safe in any mail system.
+Every recipient of a message has a return path of its own. It identifies both, whatever the report says. It uses the
+alphabet of message ids: case-insensitive, and safe in any mail system.
 
 Invariants: An altered, truncated, forged or expired address is not accepted, and an address does not reveal the
 recipient. Except for case, an address has one spelling.

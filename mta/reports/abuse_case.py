@@ -91,11 +91,11 @@ def needs_signature(report: AttributedReport, mail: AbuseMail, context: ReportCo
             return False
 
 
-def actions_at_return_path(report: AttributedReport, sent: SentMessage, index: int | None) -> list[ReportAction]:
+def actions_at_return_path(report: AttributedReport, sent: SentMessage, index: int) -> list[ReportAction]:
     """Return the actions for a reply to the return path of ``sent``, if its recipient wrote it and wants no more mail.
 
     Anything else there is for the parsers of bounces: what says "spam" to a return path may well be a receiver."""
-    mail, recipient = report.abuse_mail, None if index is None else sent.recipient(index)
+    mail, recipient = report.abuse_mail, sent.recipient(index)
     if mail is None or mail.kind is not AbuseMailKind.OPT_OUT or report.inbound.sender is None:
         return []
     if recipient is None or report.writer is None or report.writer_key is None or recipient.key != report.writer.key:

@@ -212,12 +212,10 @@ def query_of(path: ReturnPath | None) -> FactsQuery:
 
 
 def recipients_of(path: ReturnPath, facts: ReportFacts) -> list[Address]:
-    """Return the recipients whom ``path`` names: one, or all of a shared transaction."""
+    """Return the recipient whom ``path`` names, none if it is not known any more."""
     sent = facts.messages.get(path.message_id)
-    if sent is None:
-        return []
-    named = sent.recipients if path.recipient_index is None else [sent.recipient(path.recipient_index)]
-    return [each for each in named if each]
+    named = sent.recipient(path.recipient_index) if sent else None
+    return [named] if named else []
 
 
 def is_from_person(report: Report) -> bool:

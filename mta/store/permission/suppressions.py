@@ -46,8 +46,7 @@ where address_key = $1 and (expires_at is null or expires_at > now()) order by a
 _LIST = """
 select address, address_key, account_id, topic, reason, detail, rule, created_at, expires_at from suppression
 where ($1::bigint is null or account_id = $1) and (expires_at is null or expires_at > now())
-    and ($3::text is null or reason = $3)
-order by created_at desc, address limit $2"""
+order by created_at, address desc"""
 
 _PAGE = """
 select address, address_key, account_id, topic, reason, detail, rule, created_at, expires_at from suppression
@@ -207,16 +206,10 @@ class Suppressions:
             rows = await connection.fetch(_PAGE, account_id, reason.value if reason else None, *place, limit)
         return [(_key(row), _suppression(_address(row), row)) for row in rows]
 
-    async def list(
-        self, account_id: int | None = None, *, limit: int | None = None, reason: Reason | None = None
-    ) -> list[Suppression]:
-        """Return all suppressions or the newest, oldest first. ``account_id`` 0: only the global ones.
-
-        Raises StoreUnavailable.
-        """
+    async def list(self, account_id: int | None = None) -> list[Suppression]:
+        """Return all suppressions, oldest first. ``account_id`` 0: only the global ones. Raises StoreUnavailable."""
         async with self._database.session(60) as connection:
-            listed = await connection.fetch(_LIST, account_id, limit, reason.value if reason else None)
-        listed.reverse()
+            listed = await connection.fetch(_LIST, account_id)
         return [_suppression(_address(row), row) for row in listed]
 
 

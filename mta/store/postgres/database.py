@@ -315,6 +315,11 @@ async def _end(connection: Connection) -> None:
             raise
 
 
+def row_count(status: str) -> int:
+    """Return the number of rows in the status of a command: 5 of ``UPDATE 5``."""
+    return int(status.rpartition(" ")[2])
+
+
 def is_full(error: BaseException) -> bool:
     """Whether the server says that its disk is full, or its quota used up (for which there is no code)."""
     return isinstance(error, asyncpg.DiskFullError) or (

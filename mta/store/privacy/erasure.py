@@ -24,7 +24,7 @@ from typing import Any
 from config.schema import RetentionSettings
 from mta.store.journal import outbox
 from mta.store.permission import ledger, sign_ups
-from mta.store.postgres.database import Connection, Database
+from mta.store.postgres.database import Connection, Database, row_count
 from mta.store.queue.retention import first_id_of
 from mta.store.reputation import soft_bounces
 
@@ -173,7 +173,7 @@ async def _all(database: Database, statement: str, before: object) -> int:
     while True:
         async with database.session(SECONDS) as connection:
             status: str = await connection.execute(statement, before, CHUNK)
-        count = int(status.rpartition(" ")[2])
+        count = row_count(status)
         deleted += count
         if count < CHUNK:
             return deleted

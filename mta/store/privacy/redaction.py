@@ -19,7 +19,7 @@ import orjson
 
 from mta.mail.address import Address
 from mta.store.journal import record_details
-from mta.store.postgres.database import Connection, Database
+from mta.store.postgres.database import Connection, Database, row_count
 from mta.store.postgres.secrets import address_placeholder
 
 SECONDS = 3600.0  # for one table
@@ -99,7 +99,7 @@ async def redact(database: Database, account_id: int | None, address: Address, a
     counts.append(len(changed))
     for statement in (_REJECTIONS, _EVENTS, _REFERENCES):
         async with database.session(SECONDS) as connection:
-            counts.append(_count(await connection.execute(statement, account_id, search, instead)))
+            counts.append(row_count(await connection.execute(statement, account_id, search, instead)))
     async with database.session(SECONDS) as connection:
         await connection.execute(_MAILINGS)
     async with database.session(SECONDS) as connection:
@@ -110,8 +110,4 @@ async def redact(database: Database, account_id: int | None, address: Address, a
 
 
 async def _suppressions(connection: Connection, account_id: int | None, address_key: bytes, instead: str) -> int:
-    return _count(await connection.execute(_SUPPRESSIONS, account_id, address_key, instead))
-
-
-def _count(status: str) -> int:
-    return int(status.rpartition(" ")[2])
+    return row_count(await connection.execute(_SUPPRESSIONS, account_id, address_key, instead))

@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mta.store.postgres.database import Connection, Database
+from mta.store.postgres.database import Connection, Database, row_count
 from mta.store.postgres.errors import LeaseLost
 
 _PROC = Path("/proc")
@@ -186,7 +186,7 @@ class Lease:
         if dead:
             await connection.execute(_END, *zip(*dead, strict=True))
         free = [row["lease"] for row in await connection.fetch(_ORPHANS)]
-        return _count(await connection.execute(_FREE, free)) if free else 0
+        return row_count(await connection.execute(_FREE, free)) if free else 0
 
     def _watch(self, renewals: Mapping[int, int], now: float) -> set[int]:
         """Note the leases as they are now; return those that were not renewed for as long as a lease lasts."""
@@ -195,8 +195,3 @@ class Lease:
             known = before.get(lease)
             self._seen[lease] = known if known and known[0] == count else (count, now)
         return {lease for lease, (_, since) in self._seen.items() if now - since >= self._seconds}
-
-
-def _count(status: str) -> int:
-    """The number of rows in a command's status, ``UPDATE 5``."""
-    return int(status.rpartition(" ")[2])

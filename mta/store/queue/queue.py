@@ -23,7 +23,7 @@ from mta.mail.hold import Hold, HoldSource
 from mta.mail.identity import MessageId, first_id_at
 from mta.mail.message import Stream
 from mta.observe.labels import QueueState
-from mta.store.postgres.database import Connection, Database
+from mta.store.postgres.database import Connection, Database, row_count
 from mta.store.queue import holds
 from mta.store.queue.holds import HoldScope, QueueChange
 
@@ -312,7 +312,7 @@ class Queue:
             if dry_run:
                 return QueueChange(await connection.fetchval(statement, *values))
             status: str = await connection.execute(statement, *values)
-            return QueueChange(int(status.rpartition(" ")[2]))
+            return QueueChange(row_count(status))
 
         return await self._database.retried(work, seconds=SECONDS)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from mta.mail.identity import MessageId
-from mta.store.postgres.database import Database
+from mta.store.postgres.database import Database, row_count
 from mta.store.queue import copies, egress_limits
 
 CHUNK = 2000  # messages in one transaction
@@ -97,4 +97,4 @@ def first_id_of(at: datetime) -> MessageId:
 async def _execute(database: Database, statement: str, before: object) -> int:
     async with database.session(SECONDS) as connection:
         status: str = await connection.execute(statement, before, CHUNK)
-    return int(status.rpartition(" ")[2])
+    return row_count(status)

@@ -23,7 +23,7 @@ from mta.mail.shaping_action import ActionScope, Effect, NewAction, ShapingActio
 from mta.observe.labels import BackgroundTask
 from mta.store.mailings import mailing_holds, mailings
 from mta.store.postgres.cache_refresh import Freshness
-from mta.store.postgres.database import Connection, Database
+from mta.store.postgres.database import Connection, Database, row_count
 from mta.store.queue import holds
 from mta.store.queue.queue import SECONDS
 
@@ -221,7 +221,7 @@ async def _cancel(connection: Connection, ids: list[int], by: str, reason: str) 
         await _resume(connection, action, by=by)
         await _say(connection, "shaping_action_cancelled", told(action) | {"by": by, "why": reason})
     await connection.execute("select pg_notify($1, '')", CHANNEL)
-    return CancelledActions(actions, int(status.rpartition(" ")[2]))
+    return CancelledActions(actions, row_count(status))
 
 
 async def _resume(connection: Connection, action: ShapingAction, *, by: str) -> None:
