@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from mta.admin.context import AdminContext
 from mta.admin.errors import InvalidValue, NotFound, Refused
 from mta.mail.identity import MessageId, format_id
-from mta.store.reputation.breakers import BreakerError, Cancelled, Tripped
+from mta.store.reputation.breakers import Cancelled, Tripped
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,10 @@ async def story(context: AdminContext, name: str) -> BreakerStory:
 
 
 async def cancel(context: AdminContext, name: str, *, reason: str, dry_run: bool = False) -> Cancelled:
-    """Reset a breaker, release what it holds. Raises Forbidden, InvalidValue, NotFound, Refused, StoreUnavailable."""
+    """Reset a breaker, release what it holds.
+
+    Raises Forbidden, InvalidValue, NotFound, Refused, BreakerError, StoreUnavailable.
+    """
     context.require_operator()
     if not reason.strip():
         raise InvalidValue("reason", "say why its mail may be sent now: the reason is kept")
@@ -56,10 +59,7 @@ async def cancel(context: AdminContext, name: str, *, reason: str, dry_run: bool
     account_id = newest.scope.account_id
     async with context.audited("breaker.cancel", name, account_id=account_id, reason=reason) as entry:
         entry.before.update(words=newest.words, tripped_at=newest.tripped_at)
-        try:
-            done = await context.store.breakers.cancel(name, by=context.actor.name, reason=reason.strip())
-        except BreakerError as error:
-            raise Refused(str(error)) from None
+        done = await context.store.breakers.cancel(name, by=context.actor.name, reason=reason.strip())
         entry.after.update(released=done.released)
     return done
 

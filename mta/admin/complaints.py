@@ -102,7 +102,7 @@ async def dossier_pdf(context: AdminContext, number: int, language: TextLanguage
 async def open_case(context: AdminContext, new: Complaint) -> int:
     """Open a case; the running service notifies the account, and the person who complains gets no more marketing.
 
-    Raises Forbidden, Refused, StoreUnavailable.
+    Raises Forbidden, CaseError, StoreUnavailable.
     """
     context.require_operator()
     suppressions = context.store.suppressions
@@ -113,52 +113,46 @@ async def open_case(context: AdminContext, new: Complaint) -> int:
         if new.source is Source.RECIPIENT:
             suppress = suppressions.act(new.account_id, address, Reason.COMPLAINT, topic=EVERY_TOPIC)
     async with context.audited("complaint.open", new.summary, account_id=new.account_id, address=address) as entry:
-        try:
-            number = await context.store.cases.open(new, suppress)
-        except CaseError as error:
-            raise Refused(str(error)) from None
+        number = await context.store.cases.open(new, suppress)
         entry.after.update(case=f"C-{number}")
     return number
 
 
 async def answer(context: AdminContext, number: int, *, text: str, evidence: bytes = b"") -> CaseChanged:
-    """Record the account's answer, which stops its clock. Raises InvalidValue, NotFound, Refused, StoreUnavailable."""
+    """Record the account's answer, which stops its clock.
+
+    Raises InvalidValue, NotFound, CaseError, StoreUnavailable.
+    """
     case = (await story(context, number)).case
     text = _required("text", text, "write what happened, and what is done about it")
     async with context.audited("complaint.answer", case.number, account_id=case.account_id):
-        try:
-            changed = await context.store.cases.answer(number, text=text, by=context.actor.name, evidence=evidence)
-        except CaseError as error:
-            raise Refused(str(error)) from None
+        changed = await context.store.cases.answer(number, text=text, by=context.actor.name, evidence=evidence)
     return replace(changed, case=_shown(context, changed.case))
 
 
 async def reject(context: AdminContext, desk: Desk, number: int, *, reason: str) -> CaseChanged:
-    """Reject the answer; the clock runs again. Raises Forbidden, InvalidValue, NotFound, Refused, StoreUnavailable."""
+    """Reject the answer; the clock runs again.
+
+    Raises Forbidden, InvalidValue, NotFound, CaseError, StoreUnavailable.
+    """
     context.require_operator()
     case = (await story(context, number)).case
     reason = _required("reason", reason, "write what is wrong with the answer: the account gets it")
     async with context.audited("complaint.reject", case.number, account_id=case.account_id, reason=reason):
-        try:
-            return await context.store.cases.reject(number, desk, reason=reason, by=context.actor.name)
-        except CaseError as error:
-            raise Refused(str(error)) from None
+        return await context.store.cases.reject(number, desk, reason=reason, by=context.actor.name)
 
 
 async def accept(context: AdminContext, desk: Desk, number: int, *, terms: str) -> CaseChanged:
     """Accept the answer and what the account will do; one suspended for this case resumes.
 
-    Raises Forbidden, InvalidValue, NotFound, Refused, StoreUnavailable.
+    Raises Forbidden, InvalidValue, NotFound, CaseError, StoreUnavailable.
     """
     context.require_operator()
     case = (await story(context, number)).case
     terms = _required("terms", terms, "write what was agreed: the account gets it")
     async with context.audited("complaint.accept", case.number, account_id=case.account_id) as entry:
         entry.after.update(terms=terms)
-        try:
-            return await context.store.cases.agree(number, desk, terms=terms, by=context.actor.name)
-        except CaseError as error:
-            raise Refused(str(error)) from None
+        return await context.store.cases.agree(number, desk, terms=terms, by=context.actor.name)
 
 
 async def termination(context: AdminContext, desk: Desk, number: int) -> Termination | None:
@@ -186,7 +180,7 @@ async def close(
 ) -> Closed:
     """Close a case. ``may_terminate``: the account may end by that.
 
-    Raises Forbidden, InvalidValue, NotFound, Refused, StoreUnavailable.
+    Raises Forbidden, InvalidValue, NotFound, CaseError, StoreUnavailable.
     """
     context.require_operator()
     case = (await story(context, number)).case
@@ -198,12 +192,9 @@ async def close(
         )
     async with context.audited("complaint.close", case.number, account_id=case.account_id, reason=reason) as entry:
         entry.after.update(upheld=upheld)
-        try:
-            return await context.store.cases.close(
-                number, desk, upheld=upheld, reason=reason.strip(), by=context.actor.name, may_terminate=may_terminate
-            )
-        except CaseError as error:
-            raise Refused(str(error)) from None
+        return await context.store.cases.close(
+            number, desk, upheld=upheld, reason=reason.strip(), by=context.actor.name, may_terminate=may_terminate
+        )
 
 
 async def add_cost(context: AdminContext, case_id: int, what: str, amount: str, currency: str = "EUR") -> Case:

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from config.toml import ConfigError
+from mta.mail.address import AddressError
+from mta.store.postgres.errors import ChangeRefused
+from policy.accounts.account import StatusChangeRefused
+from policy.permission.consent import TopicError
+from policy.profile import UnknownProfile
+
 
 class AdminError(Exception):
     """Why something is not done; nothing was changed."""
@@ -39,3 +46,8 @@ class InvalidValue(AdminError):
     def __init__(self, field: str, text: str) -> None:
         super().__init__(text)
         self.field = field
+
+
+# What a caller can expect, whose text it is shown: why something is not done, and values that cannot be read.
+REFUSALS: tuple[type[Exception], ...] = (AdminError, ChangeRefused, StatusChangeRefused, UnknownProfile)
+MISTAKES: tuple[type[Exception], ...] = (AddressError, TopicError, ConfigError)

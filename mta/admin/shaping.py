@@ -118,7 +118,7 @@ async def _known_scope(context: AdminContext, scope: ActionScope) -> ActionScope
 async def cancel(context: AdminContext, found: Sequence[ActionDetails], *, reason: str) -> CancelledActions:
     """End actions before their time; mail that waits for them is due at once.
 
-    Raises Forbidden, InvalidValue, Refused, StoreUnavailable.
+    Raises Forbidden, InvalidValue, ActionError, StoreUnavailable.
     """
     context.require_operator()
     if not reason.strip():
@@ -128,9 +128,6 @@ async def cancel(context: AdminContext, found: Sequence[ActionDetails], *, reaso
         entry.before.update(
             actions=[{"name": each.name, "scope": each.scope.fields, "until": each.expires_at} for each in actions]
         )
-        try:
-            done = await context.store.shaping_actions.cancel(actions, by=context.actor.name, reason=reason.strip())
-        except ActionError as error:
-            raise Refused(str(error)) from None
+        done = await context.store.shaping_actions.cancel(actions, by=context.actor.name, reason=reason.strip())
         entry.after.update(cancelled=[each.id for each in done.actions], due=done.due)
     return done

@@ -47,33 +47,17 @@ def _status(error: Exception) -> int | None:
     """Return the exit status for an error that commands expect, None for any other."""
     if type(error).__module__.partition(".")[0] not in ("config", "mta", "policy"):
         return None
-    from config.toml import ConfigError
-    from mta.mail.address import AddressError
-    from policy.accounts.account import StatusChangeRefused
-    from policy.permission.consent import TopicError
-    from policy.profile import UnknownProfile
+    from mta.admin.errors import MISTAKES, REFUSALS, InvalidValue
 
-    if isinstance(error, ConfigError | AddressError | TopicError):
+    if isinstance(error, (InvalidValue, *MISTAKES)):
         return 2
-    if isinstance(error, StatusChangeRefused | UnknownProfile):
+    if isinstance(error, REFUSALS):
         return 1
-    from mta.admin.errors import AdminError, InvalidValue
-    from mta.store.accounts.dkim_keys import KeyExists
-    from mta.store.journal.account_changes import AccountError
-    from mta.store.journal.webhooks import WebhookError
-    from mta.store.mailings.mailings import MailingError
     from mta.store.postgres.embedded import EmbeddedError
     from mta.store.postgres.errors import SchemaError, StoreUnavailable
     from mta.store.postgres.secrets import SecretError
-    from mta.store.reputation.breakers import BreakerError
-    from mta.store.reputation.cases import CaseError
-    from mta.store.reputation.shaping_actions import ActionError
 
-    if isinstance(error, AdminError):
-        return 2 if isinstance(error, InvalidValue) else 1
-    refused = (AccountError, ActionError, BreakerError, CaseError, KeyExists, MailingError, WebhookError)
-    unavailable = (EmbeddedError, SchemaError, SecretError, StoreUnavailable)
-    return 1 if isinstance(error, refused + unavailable) else None
+    return 1 if isinstance(error, EmbeddedError | SchemaError | SecretError | StoreUnavailable) else None
 
 
 # JSON

@@ -17,6 +17,7 @@ import asyncpg
 
 from config.hosts import dkim_record_name
 from mta.store.postgres.database import Connection, Database
+from mta.store.postgres.errors import ChangeRefused
 from mta.store.postgres.secrets import SecretError, Secrets
 
 CHANNEL = "keys"
@@ -28,7 +29,7 @@ class KeyState(Enum):
     RETIRED = "retired"
 
 
-class KeyExists(ValueError):
+class KeyExists(ChangeRefused):
     """There is a key with this domain and selector already."""
 
 

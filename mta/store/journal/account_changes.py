@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 import orjson
 
 from mta.store.postgres.database import Connection
+from mta.store.postgres.errors import ChangeRefused
 from policy.accounts.account import AccountStatus
 
 T = TypeVar("T")
@@ -23,7 +24,7 @@ T = TypeVar("T")
 CHANNEL = "accounts"
 
 
-class AccountError(ValueError):
+class AccountError(ChangeRefused):
     """Why a change to an account is refused; the text says how to fix it."""
 
 

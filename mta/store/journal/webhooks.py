@@ -23,6 +23,7 @@ import orjson
 from mta.mail.reply import sanitise
 from mta.store.journal.account_changes import AccountChangeKind, lock_alive, note
 from mta.store.postgres.database import Connection, Database
+from mta.store.postgres.errors import ChangeRefused
 from mta.store.postgres.secrets import Secrets
 
 MOST = 20  # webhooks of one account
@@ -90,7 +91,7 @@ left join lateral (
 where paused_at is null"""
 
 
-class WebhookError(ValueError):
+class WebhookError(ChangeRefused):
     """Why a change to a webhook is refused; the text says how to fix it."""
 
 

@@ -31,7 +31,7 @@ from mta.store.mailings.mailing_records import COLUMNS, FROM, MailingRecord, Mai
 from mta.store.mailings.references import NewReference, ReferenceContent, ReferenceRecord
 from mta.store.postgres.cache_refresh import Freshness
 from mta.store.postgres.database import Connection, Database
-from mta.store.postgres.errors import OutcomeUnknown, StoreUnavailable
+from mta.store.postgres.errors import ChangeRefused, OutcomeUnknown, StoreUnavailable
 from policy.accounts.mailing import Mailing
 from policy.mailing.reference import Matched, Unmatched
 
@@ -101,7 +101,7 @@ returning sampled + $2 >= sample as was_full"""
 _GOES = "select sample is null or released_at is not null from mailing where id = $1"
 
 
-class MailingError(ValueError):
+class MailingError(ChangeRefused):
     """Why a change to a mailing is refused; the text says how to fix it."""
 
 

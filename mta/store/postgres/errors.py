@@ -30,6 +30,10 @@ class OutcomeUnknown(StoreUnavailable):
         return str(self.args[0])
 
 
+class ChangeRefused(ValueError):
+    """Why a change cannot be made: the text, for people, says how to fix it. Nothing was changed."""
+
+
 class LeaseLost(Exception):
     """This worker was considered dead: its deliveries were reassigned, and it must register again."""
 

@@ -34,7 +34,7 @@ from mta.store.journal.account_changes import note
 from mta.store.mailings import mailing_holds, mailings
 from mta.store.postgres.cache_refresh import Freshness
 from mta.store.postgres.database import Connection, Database
-from mta.store.postgres.errors import StoreUnavailable
+from mta.store.postgres.errors import ChangeRefused, StoreUnavailable
 from mta.store.queue import holds
 from mta.store.queue.holds import of_account
 from mta.store.queue.queue import SECONDS
@@ -87,7 +87,7 @@ returning id, account_id, mailing"""
 _SAY = "insert into event (kind, data) values ($1, $2)"
 
 
-class BreakerError(ValueError):
+class BreakerError(ChangeRefused):
     """The breaker cannot be changed; the text says how to fix it."""
 
 

@@ -30,6 +30,7 @@ from mta.store.journal.account_changes import lock
 from mta.store.mailings import references
 from mta.store.permission.consents import extracts_of_key
 from mta.store.postgres.database import Connection
+from mta.store.postgres.errors import ChangeRefused
 from policy.accounts.account import Account, AccountStatus, StatusChange
 from policy.permission.dossier import Dossier, as_json
 from policy.reputation.complaint import (
@@ -166,7 +167,7 @@ _DOSSIER = "update complaint_case set dossier = $2 where id = $1"
 _SAY = "insert into case_event (case_id, by, kind, data, evidence) values ($1, $2, $3, $4, $5)"
 
 
-class CaseError(ValueError):
+class CaseError(ChangeRefused):
     """The case cannot be changed; the text says how to fix it."""
 
 

@@ -24,6 +24,7 @@ from mta.observe.labels import BackgroundTask
 from mta.store.mailings import mailing_holds, mailings
 from mta.store.postgres.cache_refresh import Freshness
 from mta.store.postgres.database import Connection, Database, row_count
+from mta.store.postgres.errors import ChangeRefused
 from mta.store.queue import holds
 from mta.store.queue.queue import SECONDS
 
@@ -77,7 +78,7 @@ _FORGET = "delete from shaping_action where expires_at < now() - make_interval(d
 _SAY = "insert into event (kind, data) values ($1, $2)"
 
 
-class ActionError(ValueError):
+class ActionError(ChangeRefused):
     """The action cannot be changed; the text says how to fix it."""
 
 

@@ -15,33 +15,16 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from config.toml import ConfigError
-from mta.admin.errors import AdminError, ConfigRejected, Forbidden, InvalidValue, NoRoom, NotFound
-from mta.mail.address import AddressError
+from mta.admin.errors import MISTAKES, REFUSALS, ConfigRejected, Forbidden, InvalidValue, NoRoom, NotFound
 from mta.observe.log import get_logger
-from mta.store.accounts.dkim_keys import KeyExists
-from mta.store.journal.account_changes import AccountError
-from mta.store.journal.webhooks import WebhookError
-from mta.store.mailings.mailings import MailingError
 from mta.store.postgres.errors import StoreUnavailable
-from mta.store.reputation.breakers import BreakerError
-from mta.store.reputation.case_records import CaseError
-from mta.store.reputation.shaping_actions import ActionError
 from mta.web.asgi import where
-from policy.accounts.account import StatusChangeRefused
-from policy.permission.consent import TopicError
-from policy.profile import UnknownProfile
 
 log = get_logger()
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = 5  # seconds
 
-REFUSALS: tuple[type[Exception], ...] = (
-    AdminError, AccountError, ActionError, BreakerError, CaseError, KeyExists, MailingError, StatusChangeRefused,
-    UnknownProfile, WebhookError,
-)  # fmt: skip
-MISTAKES: tuple[type[Exception], ...] = (AddressError, TopicError, ConfigError)
 EXPECTED: tuple[type[Exception], ...] = (RequestValidationError, HTTPException, StoreUnavailable, *REFUSALS, *MISTAKES)
 
 

@@ -25,7 +25,7 @@ from starlette.routing import Match, Route
 
 from config.schema import Settings
 from mta.admin.context import Actor, AdminContext, Via
-from mta.admin.errors import Forbidden, NotFound
+from mta.admin.errors import MISTAKES, REFUSALS, Forbidden, NotFound
 from mta.admin.passwords import Passwords
 from mta.admin.permissions import Role
 from mta.observe.log import get_logger
@@ -33,7 +33,6 @@ from mta.observe.metrics import Metrics
 from mta.store.accounts.web_users import WebUser
 from mta.store.postgres.errors import StoreUnavailable
 from mta.store.store import Store
-from mta.web.api.problems import MISTAKES, REFUSALS
 from mta.web.asgi import Receive, Scope, Send, where, with_headers
 from mta.web.pages import sessions
 from mta.web.pages.frame import Answer, PageRequest, PageRoute, PageView, Redirect
