@@ -33,9 +33,11 @@ _CLEARER = (
     ("banned_content", "system_failure"),
 )
 _OF_WHAT = ("too_large", "system_failure")  # a limit or a disk may be that of a mailbox
+_MAY_GIVE_WAY = frozenset({*_SAYS_LITTLE, *_OF_WHAT, *(known for known, _ in _CLEARER), "rate_limited"})
 _CLEAR = ("words-unknown", "words-gone", "words-closed", "words-full")
 _VAGUE = ("words-unavailable", "words-maybe", "words-unsure", "words-temporarily")
 _DOUBTFUL = {"words-closed": ("5.7.",), "words-unavailable": ("5.7.", "5.2.")}  # so for us, or for now
+_CODES_OF_SENDER = (".1.7", ".1.8")  # RFC 3463: the address, or the system, of the sender
 _UNKNOWN = Classification("unknown", Fault.SITE, Action.RETRY, "no-rule")
 
 
@@ -69,6 +71,9 @@ class Classifier:
         nameless = found.category == "policy_refusal" and found.rule != "words-sender" and reply.status[-2:-1] == "."
         if nameless and stage in _OF_THE_MESSAGE:  # refused when it had been read
             found = replace(found, category="spam_content", fault=Fault.CONTENT)
+        if found.fault is Fault.RECIPIENT and reply.status.endswith(_CODES_OF_SENDER):
+            action = Action.FAIL if found.action is Action.SUPPRESS else found.action
+            found = replace(found, category="bad_sender", fault=Fault.SENDER, action=action, hard=False)
         if found.category == "inactive_mailbox" and found.action is Action.SUPPRESS and reply.status == "5.1.1":
             found = replace(found, hard=True)  # words and code together: closed for good
         return _bounded(found, stage)
@@ -85,9 +90,11 @@ class Classifier:
         if stage in _OUR_OWN:
             return first
         by_code = first.rule in self._only_codes or (first.hard and first.fault is Fault.SITE)
+        passes = stage.is_connection or reply.kind is not ReplyKind.PERMANENT
+        if not by_code and first.fault is not Fault.RECIPIENT and first.category not in _MAY_GIVE_WAY:
+            return replace(first, hard=False) if passes else first  # whatever stands beside it
         text = flattened(reply.text[:MAX_TEXT])
         words = read_words(text)
-        passes = stage.is_connection or reply.kind is not ReplyKind.PERMANENT
         if words is not None and first.rule in self._phrases and _gives_way(first, words, stage):
             return replace(words, action=first.action, hard=False) if passes else _believed(words, reply)
         if passes:
@@ -162,7 +169,8 @@ def _milder(first: Classification, words: Classification | None, text: str, stat
         return first
     found = words_of(text)
     tags = {word.tag: word.text for word in found}
-    if first.category == "mailbox_full" and tags.keys() & OTHERS_FAULT <= {"size", "content"}:
+    of_sender = words is not None and words.fault is Fault.SENDER
+    if first.category == "mailbox_full" and not of_sender and tags.keys() & OTHERS_FAULT <= {"size", "content"}:
         return first  # too large for what is left of it
     elsewhere = ("bad_mailbox", "bad_domain")  # the recipient's domain does not exist, not the recipient
     if words is not None and (words.fault is not Fault.RECIPIENT or (first.category, words.category) == elsewhere):

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 
 from bounce.languages import Kind, every, phrases
 from mta.mail.delivery import Action, Classification, Fault
@@ -32,7 +32,9 @@ _END = r"(?:(?!\w)|(?<=\W)|(?<![\u0000-\u303f]))"
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z][a-z]{2})")  # in words like "DisabledUser"
 _IP = re.compile(r"\[?(?<![\w.])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-f]{1,4}:[0-9a-f:]{4,40})(?![\w])\]?")
 _ADDRESS = re.compile(
-    r"(?:[^\s<>()\[\],;:\"'@.]|\.(?!\.)){1,64}@[a-z0-9_\u0080-\uffff-]{1,63}(?:\.[a-z0-9_\u0080-\uffff-]{1,63}){0,10}"
+    r"(?:(postmaster|abuse|hostmaster|mailer-daemon)(?=@)"  # a site asks whether the sender's domain has them
+    r"|(?:[^\s<>()\[\],;:\"'@.]|\.(?!\.)){1,64})"
+    r"@[a-z0-9_\u0080-\uffff-]{1,63}(?:\.[a-z0-9_\u0080-\uffff-]{1,63}){0,10}"
 )
 _HOST = re.compile(r"(?<![\w.@-])(?:[a-z0-9-]{1,63}\.){1,8}[a-z]{2,8}(?![\w@-]|\.\w)")  # "mailbox.org" is no mailbox
 _LOCAL = re.compile(r"<[a-z0-9][a-z0-9.+=-]{0,63}>")  # "<ann> is disabled"
@@ -40,8 +42,11 @@ _ADVICE = re.compile(r"\b[Ii]f (?:you|this|it|that)\b(?! (?:is|do|are) not)[^.;!
 _NARROWER = {  # what of the sender, or of the message, is refused
     "sender": re.compile(
         r"(?P<bad_host_name>dns\b|lookup|reverse|ptr\b|helo|ehlo)|(?P<spf_failure>spf\b)|(?P<dkim_failure>dkim|arc\b)"
-        r"|(?P<dmarc_policy>dmarc)|(?P<auth_failure>authenticat)|(?P<bad_reputation>reputation|score|spammer|abus|many)"
-        r"|(?P<bad_sender>sender(?!.s? (?:host|ip))|mail ?from|return|envelope|from(?: field|:| address| header))"
+        r"|(?P<dmarc_policy>dmarc)|(?P<tls_required>tls\b|crypt|kryp|cipher)|(?P<auth_failure>authenticat)"
+        r"|(?P<bad_reputation>reputation|score|spammer|abus|many)"
+        r"|(?P<rate_limited>l[ií]mit|лимит|quota|cuota|cota|kontingent|allowance)"
+        r"|(?P<bad_sender>sender(?!.s? (?:host|ip))|mail ?from|return|revers|bounce|repl|envelope|for (?:send|out)"
+        r"|(?:unknown|exist|invalid|verified|registered)\b|from(?: field|:| address| header))"
     ),
     "content": re.compile(
         r"(?P<banned_content>attach|virus|malware|phish|infected|link|url|file|password)"
@@ -80,8 +85,7 @@ _DENYING: tuple[Kind, ...] = ("negation", "existence", "existence_first")
 _DENIALS = frozenset({("negation", "existence"), ("negation", "existence_first"), ("existence_first", "negation")})
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(NamedTuple):
     """A phrase that was found: what it says and where it stands."""
 
     tag: str
@@ -93,20 +97,25 @@ class Word:
 @lru_cache(256)  # the recipients of a report share their reason, but for the address
 def words_of(text: str) -> tuple[Word, ...]:
     """Return the phrases of the grammar in ``text`` (as ``flattened`` returns it), in order."""
-    return tuple(_denied(_found(_tables(*_ALL), text)))
+    return tuple(_denied(_found(_tables(*_ALL), text), text))
 
 
-def _denied(found: Iterator[Word]) -> Iterator[Word]:
+def _denied(found: Iterator[Word], text: str) -> Iterator[Word]:
     """Yield ``found`` with "not ... exist", or "exists ... not" in German and Dutch, as one word that says unknown."""
     last: Word | None = None
     for word in found:
-        if last is not None and word.start - last.end <= DENIED and (last.tag, word.tag) in _DENIALS:
+        if last is not None and (last.tag, word.tag) in _DENIALS and _is_near(text[last.end : word.start]):
             yield Word("unknown", f"{last.text} ... {word.text}", last.start, word.end)
             last = None
         elif word.tag in _DENYING:
             last = word
         else:
             yield word
+
+
+def _is_near(between: str) -> bool:
+    """Return whether what is denied stands ``between`` so few characters, and in the same sentence."""
+    return len(between) <= DENIED and ". " not in between
 
 
 def failure_in(text: str) -> str | None:
@@ -123,7 +132,7 @@ def delay_in(text: str) -> str | None:
 def flattened(text: str) -> str:
     """Return ``text`` in lower case on one line, with ``@`` for each address and ``ip-address`` for each IP address."""
     flat = _HUMP.sub(" ", _HOST.sub("x.y", _ADVICE.sub(" ", text))).lower().replace("_", " ")
-    flat = _ADDRESS.sub("@ ", flat) if "@" in flat else flat
+    flat = _ADDRESS.sub(r"\1@ ", flat) if "@" in flat else flat
     flat = _LOCAL.sub("@ ", flat) if "<" in flat else flat
     return _IP.sub("ip-address", " ".join(flat.split()))
 
@@ -134,8 +143,10 @@ def read_words(text: str) -> Classification | None:
     tags = {word.tag: word.text for word in reversed(found)}
     for tag, (category, fault) in _OTHERS.items():
         if tag in tags:
-            narrower = _narrower(tag, tags[tag], text)
-            vague = (tag == "sender" and not narrower) or (tag == "full" and not _pair(found, tag))
+            narrower, of = _narrower(tag, tags[tag], text), _pair(found, tag) if tag == "full" else None
+            if of and of[0].tag in ("originator", "ip"):  # "the quota of the sender is exceeded"
+                return _meaning("rate_limited", "sender", tags[tag], Fault.SENDER)
+            vague = (tag == "sender" and not narrower) or (tag == "full" and not of)
             if not vague or not tags.keys() & ({"rate", "content"} if tag == "sender" else {"rate"}):
                 return _meaning(narrower or category, tag, tags[tag], fault)
     if "no_mail" in tags:
@@ -179,7 +190,8 @@ def _of_state(
         return _meaning("inactive_mailbox", "temporarily", matched)
     if any(word.tag == "maybe" and first.start - word.end <= NEAR >= word.start - last.end for word in found):
         return _meaning(category, "maybe", matched)
-    clauses = (text[min(one.end, last.end) : max(one.start, first.start)] for one in found if one.tag == "originator")
+    originators = [one for one in found if one.tag == "originator"]
+    clauses = (text[last.end : one.start] for one in originators)  # of one before it: always
     if any(not re.search(r"[,;!?]|\.(?!\w)", clause) for clause in clauses):
         return _meaning(category, "unsure", matched)  # "unknown user in the forwarded sender"
     if "domain" in of:
@@ -252,11 +264,12 @@ def _spelled(phrase: str) -> Iterator[str]:
 
 
 def _found(tables: Mapping[str, re.Pattern[str]], text: str) -> Iterator[Word]:
-    end = 0
-    for start in _WORD.finditer(text):
-        if start.start() < end:
+    end, others = 0, tables[""]
+    for first in _WORD.finditer(text):
+        at = first.start()
+        if at < end:
             continue
-        match = tables.get(start[0], tables[""]).match(text, start.start())
+        match = tables.get(text[at], others).match(text, at)
         if match is not None:
             end = match.end()
-            yield Word(match.lastgroup or "", match[0], match.start(), end)
+            yield Word(match.lastgroup or "", match[0], at, end)

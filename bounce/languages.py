@@ -18,7 +18,9 @@ from config.toml import DEFAULTS, read, read_text
 from config.types import Section
 
 _ACCENTED = re.compile("[à-öø-žß]")
-_TWO_LETTERS = {umlaut: f"{vowel}e" for umlaut, vowel in zip("äöü", "aou", strict=True)} | {"ß": "ss"}
+_PLAIN = {"ß": "ss", "æ": "ae", "ı": "i", "ł": "l", "đ": "d"} | {
+    umlaut: f"{vowel}e?" for umlaut, vowel in zip("äöüø", "aouo", strict=True)
+}
 
 Language = Literal["en", "nl", "de", "fr", "es", "it", "pt", "pl", "other"]
 # Of a refusal and of a report as a whole; of what stands around it; of answers.
@@ -55,7 +57,7 @@ def _spelled(phrase: str) -> str:
 
 
 def _plain(letter: str) -> str:
-    return _TWO_LETTERS.get(letter) or normalize("NFD", letter)[0].replace("ł", "l")
+    return _PLAIN.get(letter) or normalize("NFD", letter)[0]
 
 
 @cache
