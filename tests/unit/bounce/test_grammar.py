@@ -128,6 +128,16 @@ def test_the_milder_reading_counts(milder: str) -> None:
         "550 unknown member: please subscribe before posting",
         "550 das Konto, mit dem Sie senden, existiert nicht",
         "550 le compte avec lequel vous envoyez n'existe pas",
+        "550 postmaster@shop.example does not exist",
+        "550 5.1.8 user unknown",
+        "550 the reverse path names an unknown user",
+        "550 your password has expired, account disabled",
+        "550 invalid credentials: user unknown",
+        "550 ungültige Zugangsdaten: Benutzer existiert nicht",
+        "550 la dirección de retorno no existe",
+        "550 konto, z którego wysyłasz, nie istnieje",
+        "550 認証に失敗しました:ユーザーが存在しません",
+        "550 the name ann is not unique. Several users were found",
     ],
 )
 def test_words_of_a_mailbox_that_are_not_about_the_recipient(text: str) -> None:
@@ -139,6 +149,19 @@ def test_denial_and_existence_near_each_other_say_unknown() -> None:
         found = read_words(flattened(text))
         assert found is not None
         assert (found.rule, found.hard) == ("words-unknown", True)
+
+
+def test_a_contact_or_whom_one_writes_to_is_not_the_sender() -> None:
+    for text in (
+        "550 user unknown, ask postmaster@b.example",
+        "550 the person you wrote to is unknown",
+        "550 die von Ihnen angegebene Adresse existiert nicht",
+    ):
+        assert CLASSIFIER.classify(Reply.read(text)).action is Action.SUPPRESS, text
+
+
+def test_the_quota_of_the_sender_is_no_full_mailbox() -> None:
+    assert CLASSIFIER.classify(Reply.read("550 sender over quota")).fault is Fault.SENDER
 
 
 def test_words_in_one_and_names_in_brackets_are_read() -> None:
