@@ -251,7 +251,7 @@ class UnsubscribeLinks:
             return None
         if grammar.says(words) or grammar.says_alone(words):
             return sentence_of(link, words, is_told=True)
-        if grammar.is_meant(plain(link.url)):
+        if grammar.is_meant(plain(link.url)) and not grammar.names_page(words):
             return sentence_of(link, words)
         elsewhere = not grammar.says_nothing(words) and (not last or grammar.leads_elsewhere(words))
         if elsewhere or _is_front_page(link.url):

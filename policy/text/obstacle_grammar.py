@@ -109,6 +109,7 @@ class ObstacleWords(Section):
     fallback: list[str]
     optional: list[str]
     aims: list[str]
+    numbered: list[str]
     services: list[str]
     usual: list[str]
 
@@ -211,8 +212,8 @@ class _Language:
 
     __slots__ = (
         "_aims", "_alternatives", "_demands", "_fallback", "_first", "_impossible", "_later", "_likeness",
-        "_means", "_needless", "_optional", "_other_way", "_paid", "_props", "_requests", "_services", "_takes",
-        "_without", "usual",
+        "_means", "_needless", "_numbered", "_optional", "_other_way", "_paid", "_props", "_requests", "_services",
+        "_takes", "_without", "usual",
     )  # fmt: skip
 
     def __init__(self, words: ObstacleWords, samples: ObstacleSamples) -> None:
@@ -233,6 +234,7 @@ class _Language:
         self._fallback = re.compile(any_of(words.fallback))
         self._optional = re.compile(any_of(words.optional))
         self._aims = re.compile(any_of(words.aims))
+        self._numbered = re.compile(any_of(words.numbered))
         self._services = re.compile(any_of(words.services))
         self._takes = _Spans(words)
 
@@ -259,7 +261,7 @@ class _Language:
         least, unknown = LIKE[nearness]
         if not unknown and self._likeness.most(sentence) <= least:
             return None
-        if nearness in (Nearness.NEAR, Nearness.NEXT) and self._aims.search(sentence):
+        if nearness in (Nearness.NEAR, Nearness.NEXT) and self._is_aimed(sentence, nearness):
             least += AIMED
         if self._optional.search(sentence):
             return None
@@ -276,6 +278,12 @@ class _Language:
             if self._likeness.of(part, unknown) > least:
                 return Obstacle(Bar.CONDITION, part.strip()[: 3 * ASIDE])
         return None
+
+    def _is_aimed(self, sentence: str, nearness: Nearness) -> bool:
+        """Return whether a sentence may be about orders; right behind a link the number of one is none."""
+        if not self._aims.search(sentence):
+            return False
+        return nearness is not Nearness.NEXT or self._aims.search(self._numbered.sub(" ", sentence)) is not None
 
     def _done_first(self, sentence: str, nearness: Nearness, *, needed: bool) -> Obstacle | None:
         """Return what must be done first. That there is a login says nothing; that one must log in does."""

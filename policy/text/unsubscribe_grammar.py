@@ -45,6 +45,8 @@ class LanguageWords(Section):
     excess: list[str]
     apart: list[str]
     alone: list[str]
+    ending: list[str]
+    whole: list[str]
     misleading: list[str]
     receiving: list[str]
     mailings: list[str]
@@ -81,14 +83,15 @@ class UnsubscribeGrammar:
 
     __slots__ = (
         "_alone", "_channels", "_desks", "_devices", "_elsewhere", "_ends", "_here", "_hints", "_less", "_lessening",
-        "_letters", "_looking", "_mail", "_offers", "_others", "_pages", "_referring", "_roles", "_says", "_spots",
-        "_subscriptions", "_urls",
+        "_letters", "_looking", "_mail", "_of_all", "_offers", "_others", "_pages", "_referring", "_roles", "_says",
+        "_spots", "_subscriptions", "_urls",
     )  # fmt: skip
 
     def __init__(self, languages: Sequence[LanguageWords]) -> None:
         self._says = re.compile("|".join(_ways(language) for language in languages))
         self._less = [tuple(map(re.compile, _of_less(language))) for language in languages]
         self._alone = frozenset(word for language in languages for word in language.alone)
+        self._of_all = re.compile("|".join(map(_of_all, languages)))
         self._elsewhere = re.compile(any_of(word for language in languages for word in language.elsewhere))
         self._looking = re.compile(any_of(word for language in languages for word in language.looking))
         self._others = re.compile(any_of(word for language in languages for word in language.others))
@@ -136,8 +139,9 @@ class UnsubscribeGrammar:
         return self._lessening.search(text) is not None and not self._ends.search(text)
 
     def says_alone(self, words: str) -> bool:
-        """Return whether a link that has just these words says it: "leave"."""
-        return words.strip(_AROUND) in self._alone
+        """Return whether a link that has just these words says it: "leave", "stop everything"."""
+        words = words.strip(_AROUND)
+        return words in self._alone or self._of_all.fullmatch(words) is not None
 
     def leads_elsewhere(self, words: str) -> bool:
         """Return whether a link under ``words`` is about something else, whatever its sentence says."""
@@ -206,6 +210,10 @@ class UnsubscribeGrammar:
         """Return whether an address says it."""
         return any(part in url for part in self._urls)
 
+    def names_page(self, words: str) -> bool:
+        """Return whether a link under ``words`` is one to the privacy policy or the like, wherever it leads."""
+        return self._pages.search(words) is not None
+
     def other_page(self, url: str) -> str:
         """Return the part of the path of ``url`` that names a page on which nobody unsubscribes, or "": the privacy
         policy, a contact form."""
@@ -232,6 +240,12 @@ def plain(text: str, longest: int | None = LONGEST) -> str:
 def _ways(words: LanguageWords) -> str:
     """Return a pattern for what says it by itself."""
     return any_of((*words.direct, *words.separable, *words.apart))
+
+
+def _of_all(words: LanguageWords) -> str:
+    """Return a pattern for a link that ends everything: "stop it all", "drop me from everything"."""
+    ending, whole = any_of(words.ending), any_of(words.whole)
+    return rf"{ending}(?: {_WORD})?? {whole}|{whole} {ending}"
 
 
 def _of_mail_only(words: LanguageWords) -> Iterator[str]:

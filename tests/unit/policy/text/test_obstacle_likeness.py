@@ -17,8 +17,8 @@ LIKENESS = ObstacleLikeness(
 )
 
 
-def likened(sentence: str, nearness: Nearness) -> bool:
-    found = ObstacleGrammar.shipped().likened(plain(sentence), nearness)
+def likened(sentence: str, nearness: Nearness, spoken: str = "") -> bool:
+    found = ObstacleGrammar.shipped().likened(plain(sentence), nearness, spoken=spoken)
     assert found is None or found.bar is Bar.CONDITION
     return found is not None
 
@@ -85,3 +85,48 @@ def test_a_time_that_may_be_taken_tells_nothing() -> None:
     grammar = ObstacleGrammar.shipped()
     assert grammar.likened("but only after seven days have gone by", Nearness.REST, patience=2)
     assert not likened("and we take you off within two days", Nearness.REST)
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Een goed gevuld glas en tot ziens, familie Terpstra", "Tot dinsdag bij de kar", "Tot zaterdag bij de kraam",
+        "Rechnungen und Sicherheitshinweise kommen nach wie vor", "Ihr Platz im Chor bleibt Ihnen sicher",
+        "Les courriers officiels de l'école arrivent toujours par le portail des parents",
+        "Votre voix compte, au conseil aussi", "Bienvenidos a la primera clase del año",
+        "Su garantía sigue vigente, claro", "Official school letters still reach you through the parent portal",
+        "Invoices and safety alerts keep coming", "Expect queues on the A7 on market day",
+    ],
+)  # fmt: skip
+def test_what_goes_on_and_what_is_new_bars_nothing(sentence: str) -> None:
+    assert not likened(sentence, Nearness.NEXT)
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Stap even de zaak in en laat het Joke weten, zij gumt u uit", "Der Pfandbon gilt als Nachweis",
+        "Le livreur reprendra votre billet à sa prochaine tournée",
+        "This goes through your child's teacher", "Only once the lease is up",
+    ],
+)  # fmt: skip
+def test_ways_that_go_through_others_are_known_behind_the_link(sentence: str) -> None:
+    assert likened(sentence, Nearness.NEXT)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "spoken"),
+    [
+        ("Have your order number ready", "you can unsubscribe here from our list"),
+        ("Houd uw bestelnummer gereed", "u kunt zich hier van de lijst afmelden"),
+        ("Halten Sie Ihre Bestellnummer bereit", "hier können Sie sich von der Liste abmelden"),
+        ("Ayez votre numéro de commande sous les yeux", "vous pouvez vous désabonner de la liste ici"),
+        ("Tenga listo su número de pedido", "puede darse de baja de la lista aquí"),
+    ],
+)
+def test_the_number_of_an_order_that_must_be_at_hand_bars_the_way(sentence: str, spoken: str) -> None:
+    assert likened(sentence, Nearness.NEXT, spoken)
+
+
+def test_a_number_that_is_asked_for_when_one_calls_about_a_delivery_bars_nothing() -> None:
+    assert not likened("Have your order number ready when you call about a delivery", Nearness.NEXT)
