@@ -12,6 +12,7 @@ Limitations: A 5xx whose words nobody knows fails the recipient without suppress
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
@@ -21,7 +22,9 @@ from pathlib import Path
 from bounce.grammar import OTHERS_FAULT, flattened, read_full_mailbox, read_words, words_of
 from bounce.reply_index import MAX_TEXT, ReplyIndex
 from bounce.rules import BounceRule, RuleBook, load_rules
+from mta.mail.address import Address
 from mta.mail.delivery import Action, Classification, Fault, Stage
+from mta.mail.identity import MessageId, format_id
 from mta.mail.reply import Reply, ReplyKind
 
 _OUR_OWN = frozenset({Stage.RESOLVE, Stage.TLS, Stage.TLS_POLICY})  # findings, not words of the other side
@@ -72,8 +75,7 @@ class Classifier:
         if nameless and stage in _OF_THE_MESSAGE:  # refused when it had been read
             found = replace(found, category="spam_content", fault=Fault.CONTENT)
         if found.fault is Fault.RECIPIENT and reply.status.endswith(_CODES_OF_SENDER):
-            action = Action.FAIL if found.action is Action.SUPPRESS else found.action
-            found = replace(found, category="bad_sender", fault=Fault.SENDER, action=action, hard=False)
+            found = blamed_on_sender(found)
         if found.category == "inactive_mailbox" and found.action is Action.SUPPRESS and reply.status == "5.1.1":
             found = replace(found, hard=True)  # words and code together: closed for good
         return _bounded(found, stage)
@@ -186,6 +188,31 @@ def _milder(first: Classification, words: Classification | None, text: str, stat
     return first
 
 
+def is_about_sender(text: str, sender: Address | None, message_id: MessageId, recipient: Address) -> bool:
+    """Return whether a reply to RCPT names an address of ours, or the return path, and the recipient nowhere: many
+    receivers look the sender up, and say of that what others say of the recipient."""
+    text = text.lower()
+    theirs, ours = str(recipient).lower(), str(sender).lower() if sender else format_id(message_id)
+    if sender is not None and sender.domain != recipient.domain:
+        theirs, ours = theirs.removesuffix(f"@{recipient.domain}"), f"@{sender.domain}"
+        text = text.replace(f"{theirs}{ours}", ours)  # their name in our domain is not theirs
+    if _stands(theirs, text):
+        return False
+    return format_id(message_id) in text or _stands(ours, text)
+
+
+def _stands(address: str, text: str) -> bool:
+    """Return whether an address, or a part of one, stands there and is not a part of another."""
+    before = "" if address.startswith("@") else r"(?<![\w.+-])"
+    return re.search(rf"{before}{re.escape(address)}(?![\w+-]|\.\w)", text) is not None
+
+
+def blamed_on_sender(found: Classification) -> Classification:
+    """Return what a finding about the recipient is if it was the sender's fault: nobody is suppressed for it."""
+    action = Action.FAIL if found.action is Action.SUPPRESS else found.action
+    return replace(found, category="bad_sender", fault=Fault.SENDER, action=action, hard=False)
+
+
 def _bounded(found: Classification, stage: Stage) -> Classification:
     """Return ``found`` without blame of a recipient whom the refused command did not name."""
     if stage is Stage.RECIPIENT:
@@ -194,8 +221,7 @@ def _bounded(found: Classification, stage: Stage) -> Classification:
         return replace(found, hard=found.hard and stage is Stage.RESOLVE)
     if stage is Stage.RESOLVE:  # our own finding about the domain
         return replace(found, action=Action.FAIL) if found.action is Action.SUPPRESS else found
-    action = Action.FAIL if found.action is Action.SUPPRESS else found.action
     if stage in _OF_THE_MESSAGE:
-        return replace(found, fault=Fault.SITE, action=action, hard=False)
-    category = "bad_sender" if stage is Stage.SENDER else "policy_refusal"
-    return replace(found, category=category, fault=Fault.SENDER, action=action, hard=False)
+        return replace(blamed_on_sender(found), category=found.category, fault=Fault.SITE)
+    blamed = blamed_on_sender(found)
+    return blamed if stage is Stage.SENDER else replace(blamed, category="policy_refusal")

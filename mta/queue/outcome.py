@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from bounce.classify import Classifier
+from bounce.classify import Classifier, blamed_on_sender, is_about_sender
 from mta.mail.delivery import (
     Action,
     Attempt,
@@ -64,6 +64,10 @@ def decide(attempt: Attempt, classifier: Classifier, schedule: Schedule, now: da
         if result.reply.kind is ReplyKind.POSITIVE:
             return Delivered(result)
         meaning = classifier.classify(result.reply, result.stage, host)
+        if meaning.fault is Fault.RECIPIENT and result.stage is Stage.RECIPIENT:
+            told, to = result.reply.text, result.recipient.address
+            if is_about_sender(told, attempt.delivery.sender, attempt.delivery.message_id, to):
+                meaning = blamed_on_sender(meaning)
         if meaning.action in (Action.FAIL, Action.SUPPRESS):
             return Failed(result, meaning)
         attempts = result.recipient.attempts + 1

@@ -11,8 +11,8 @@ import pytest
 from bounce.classify import Classifier
 from bounce.rules import load_rules
 from mta.mail.address import Address
-from mta.mail.delivery import Attempt, Deferred, Delivered, Delivery, Failed, QueuedRecipient, Result, Stage
-from mta.mail.identity import new_message_id
+from mta.mail.delivery import Attempt, Deferred, Delivered, Delivery, Failed, Fault, QueuedRecipient, Result, Stage
+from mta.mail.identity import format_id, new_message_id
 from mta.mail.reply import Reply
 from mta.queue import outcome
 from mta.queue.active_queue import Job
@@ -54,6 +54,31 @@ def test_each_recipient_gets_the_outcome_of_its_own_reply(classifier: Classifier
     assert isinstance(delivered, Delivered)
     assert failed.suppresses
     assert not failed.expired
+
+
+@pytest.mark.parametrize(
+    ("text", "suppresses"),
+    [
+        ("Rejected because <news@shop.example> is not deliverable: user unknown", False),
+        ("<ann@shop.example>: user unknown", False),  # their name in our domain
+        ("user unknown: bounce+1{id}0001abc@returns.example", False),
+        ("<news@shop.example.net>: user unknown", True),  # another domain
+        ("<ann@example.net>: user unknown (from news@shop.example)", True),
+        ("user unknown: ann@mail.internal, from news@shop.example", True),
+        ("no such user: ann, from news@shop.example", True),
+        ("user unknown", True),
+    ],
+)
+def test_nobody_is_suppressed_because_the_sender_is_unknown(
+    classifier: Classifier, text: str, suppresses: bool
+) -> None:
+    one = job(ANN, sender=Address("news", "shop.example"))
+    reply = Reply(550, "5.1.1", text.format(id=format_id(one.delivery.message_id)))
+    decision = outcome.decide(attempt(one, Result(ANN, Stage.RECIPIENT, reply)), classifier, SCHEDULE, NOW)
+    (failed,) = decision.outcomes
+    assert isinstance(failed, Failed)
+    assert failed.suppresses is suppresses
+    assert (failed.classification.fault is Fault.RECIPIENT) is suppresses
 
 
 def test_waits_grow_and_a_message_that_may_be_delivered_waits_longer(classifier: Classifier) -> None:
