@@ -151,7 +151,13 @@ class Preparer:
                 copies = await asyncio.to_thread(screen_copies, chain, message, facts)
             else:
                 copies = screen_copies(chain, message, facts)
-        return await self._signed(copies, cleaned, facts, options, message.large, sketch)
+        mark, tag = facts.marks.first, None
+        if message.large:
+            # Here, not in what is called: these hold the whole message for as long as anybody refers to them.
+            facts = replace(facts, reading=MessageText(b""), marks=MailingMarks())
+            tag = await _body_hash(message.large)
+        messages = await self._signed(copies, cleaned, facts, options, mark, tag)
+        return Prepared(messages, copies[0].dropped, facts, sketch)
 
     def _options(self, message: Message, content_of: Mailing | None) -> tuple[SubmissionOptions, Message]:
         """Return the options in the header, and the message to be released when they say. Raises MessageRejected."""
@@ -200,21 +206,17 @@ class Preparer:
         cleaned: tuple[Finding, ...],
         facts: Facts,
         options: SubmissionOptions,
-        large: LargeBody | None,
-        sketch: tuple[int, ...],
-    ) -> Prepared:
+        mark: tuple[str, str] | None,
+        tag: bytes | None,
+    ) -> list[NewMessage]:
         """Return the copies as they leave, signed. Raises MessageRejected."""
-        tag, mark = None, facts.marks.first
-        if large:
-            facts = replace(facts, reading=MessageText(b""), marks=MailingMarks())  # they hold the whole message
-            tag = await _body_hash(large)
         messages = []
         for n, copy in enumerate(copies, 1):
             judged = replace(copy, findings=(*cleaned, *copy.findings)) if cleaned else copy
             messages.append(self._new_message(judged, facts, options, tag, mark))
             if n % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
-        return Prepared(messages, copies[0].dropped, facts, sketch)
+        return messages
 
     async def _compared(self, facts: Facts, mailing: Mailing, message: Message, *, heavy: bool) -> Facts:
         """Return the facts with whether the message is one that was confirmed; before it is not, the mailing is looked

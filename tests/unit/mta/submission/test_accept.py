@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -37,6 +38,7 @@ from mta.submission.prepare import Prepared, Submitter
 from policy.accounts.account import Account, AccountStatus, Grant
 from policy.base import Facts, RecipientFacts
 from policy.permission.traps import TrapAddresses
+from policy.text.message_text import MessageText
 from tests.unit.mta.observe.test_disk import a_disk
 from tests.unit.mta.store.make import accepted, count, until
 
@@ -53,6 +55,24 @@ class Signer:
 
     def records(self, domain: str) -> list[str]:
         return [f"s1._domainkey.{domain}"]
+
+
+class Attachment:
+    """A body on disk. ``kept``: texts of the whole message that somebody holds while it is read to be hashed."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self.size = len(body)
+        self.kept: list[MessageText] = []
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        gc.collect()
+        texts = [each for each in gc.get_objects() if isinstance(each, MessageText)]
+        self.kept += [each for each in texts if each._content.endswith(self._body)]
+        yield self._body
+
+    async def whole(self) -> bytes:
+        return CONTENT.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" + self._body
 
 
 class Rig:
@@ -131,6 +151,14 @@ async def test_250_means_committed_and_in_memory(store: Store) -> None:
         assert each.delivery.content == await rig.stored()
         each.release()
     assert (rig.window.deliveries, rig.window.octets) == (0, 0)
+
+
+async def test_a_large_message_is_held_whole_only_while_it_is_judged(store: Store) -> None:
+    rig, large = make(store), Attachment(b"a line of the attachment\r\n" * 100)
+    head = CONTENT.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+    reply = await rig.transaction().on_message(envelope("ann@example.net"), head, large)
+    assert reply.code == 250
+    assert large.kept == []
 
 
 async def test_it_is_signed_and_traced_on_top(store: Store) -> None:
