@@ -34,7 +34,7 @@ async def run_once(
     if isinstance(claim, Recorded):
         return await _repeated(claim, scope, receive, send)
     scope["state"]["session"] = session_of(token_id, key)
-    scope["state"]["taken_over"] = claim.taken_over
+    scope["state"]["first_at"] = claim.first_at
     return await _run(store, token_id, key, app, scope, body, receive, send)
 
 

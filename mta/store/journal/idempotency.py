@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import orjson
 
@@ -23,12 +23,13 @@ from mta.store.postgres.secrets import Secrets
 
 TAKEN_OVER_AFTER = "2 minutes"
 KEPT = "3 days"
+CLOCKS = timedelta(minutes=1)  # that hosts, whose clocks are in message ids, and the database may differ
 
 _CLAIM = f"""
 insert into idempotency as i (token_id, key, request) values ($1, $2, $3)
 on conflict (token_id, key) do update set begun_at = now()
     where i.status is null and i.request = excluded.request and i.begun_at < now() - interval '{TAKEN_OVER_AFTER}'
-returning xmax <> 0 as taken_over"""  # noqa: S608 - our own text
+returning case when xmax <> 0 then first_at end as first_at"""  # noqa: S608 - our own text
 
 _FIND = "select request, begun_at, status, headers, body from idempotency where token_id = $1 and key = $2"
 _END = "update idempotency set status = $3, headers = $4, body = $5 where token_id = $1 and key = $2"
@@ -47,9 +48,10 @@ where id >= $1 and account_id = $2 and record ->> 'session' = any($3::text[]) or
 
 @dataclass(frozen=True, slots=True)
 class RequestClaimed:
-    """This process is to run the request. ``taken_over``: it may have been run, whole or in part, without a result."""
+    """This process is to run the request. ``first_at``: when it was made for the first time, if it may have been run,
+    whole or in part, without a result."""
 
-    taken_over: bool
+    first_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class Idempotency:
             row = await connection.fetchrow(_CLAIM, token_id, key, request)
             if row is not None:
                 await connection.execute(_SWEEP)
-                return RequestClaimed(row["taken_over"])
+                return RequestClaimed(row["first_at"])
             found = await connection.fetchrow(_FIND, token_id, key)
         assert found is not None, "rows live for days"
         headers = [(name, value) for name, value in orjson.loads(found["headers"] or "[]")]
@@ -96,6 +98,7 @@ class Idempotency:
 
     async def messages_of(self, account_id: int, sessions: Sequence[str], since: datetime) -> Mapping[str, MessageId]:
         """Return the first message that was committed with each of the sessions. Raises StoreUnavailable."""
+        first = first_id_at(since - CLOCKS)
         async with self._database.session() as connection:
-            rows = await connection.fetch(_MESSAGES, first_id_at(since), account_id, sessions)
+            rows = await connection.fetch(_MESSAGES, first, account_id, sessions)
         return {row["session"]: row["id"] for row in rows}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Query, Request
@@ -371,11 +371,12 @@ async def _earlier(
     request: Request, context: AdminContext, account: str | None, sessions: Sequence[str | None]
 ) -> Mapping[str | None, MessageResult]:
     """Return what the same request had sent before, by session. Raises StoreUnavailable."""
-    if not getattr(request.state, "taken_over", False):
+    first_at: datetime | None = getattr(request.state, "first_at", None)
+    if first_at is None:
         return {}
     owner = (await context.account(own_account(context, account))).account
     names = [each for each in sessions if each is not None]
-    found = await context.store.idempotency.messages_of(owner.id, names, datetime.now(UTC) - timedelta(days=3))
+    found = await context.store.idempotency.messages_of(owner.id, names, first_at)
     return {session: _sent_before(format_id(message)) for session, message in found.items()}
 
 

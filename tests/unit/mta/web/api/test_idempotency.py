@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from mta.mail.identity import parse_id
+from mta.store.journal.idempotency import RequestClaimed
 from mta.store.postgres.errors import StoreUnavailable
 from mta.web import idempotency
 from mta.web.idempotency import session_of
@@ -60,6 +62,20 @@ async def test_many_at_once_are_one(api: Api) -> None:
     assert [answer.status for answer in answers].count(201) >= 1
     assert (await send(api, "k4")).status == 201
     assert await messages(api) == before + 1
+
+
+async def test_what_was_queued_is_looked_for_from_the_first_request_on(api: Api) -> None:
+    stored, request = api.store.idempotency, hashlib.sha256(b"the request").digest()
+    async with api.store._database.session() as connection:
+        token = await connection.fetchval("select min(id) from api_token")
+    assert await stored.claim(token, "k-first", request) == RequestClaimed(None)
+    await stored.free(token, "k-first")
+    again = await stored.claim(token, "k-first", request)
+    await stored.free(token, "k-first")
+    assert again == await stored.claim(token, "k-first", request)
+    assert isinstance(again, RequestClaimed)
+    assert again.first_at is not None
+    assert datetime.now(UTC) - again.first_at < timedelta(minutes=1)
 
 
 async def test_what_a_process_that_died_had_queued_is_found_again(api: Api) -> None:
